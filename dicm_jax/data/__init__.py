@@ -1,0 +1,1 @@
+"""Click logs, pictures and batches as NumPy arrays."""

@@ -1,0 +1,95 @@
+"""What training reads: ID features, grouped samples and the pictures' rows."""
+
+import dataclasses
+from typing import Literal, NamedTuple
+
+from jaxtyping import Float, Int
+import numpy as np
+
+Side = Literal["user", "ad"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Feature:
+  """One ID feature field of the model."""
+
+  name: str
+  side: Side
+  """`user`: stored once a group; `ad`: one id a sample (context too)."""
+  rows: int
+  """Number of distinct ids, row 0 (= unknown id) included."""
+
+
+class Jagged(NamedTuple):
+  """Lists of different length: list g is `values[offsets[g]:offsets[g+1]]`."""
+
+  values: Int[np.ndarray, " V"]
+  offsets: Int[np.ndarray, " G+1"]
+
+  @property
+  def lengths(self) -> Int[np.ndarray, " G"]:
+    return np.diff(self.offsets)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClickLog:
+  """Impressions in groups that share one user and one history.
+
+  This is the common-feature grouping of the DICM paper (section 4.3): what
+  belongs to the user is held once a group, however many ads it was shown.
+  """
+
+  user_ids: dict[str, Jagged]
+  """User-side ID features by name: rows in [0, Feature.rows)."""
+  ad_ids: dict[str, Int[np.ndarray, " n"]]
+  """Ad-side and context ID features by name, one row a sample."""
+  behaviour_images: Jagged
+  """Image rows of what the user clicked before the group, oldest first."""
+  ad_image: Int[np.ndarray, " n"]
+  """Image row of the ad shown."""
+  label: Float[np.ndarray, " n"]
+  """1 clicked, 0 not clicked."""
+  group: Int[np.ndarray, " n"]
+  """Group of each sample, ascending from 0 without gaps."""
+  user: Int[np.ndarray, " G"]
+  """User key of each group: the unit over which GAUC averages."""
+  true_probability: Float[np.ndarray, " n"] | None = None
+  """P(click) of each sample where a simulator knows it."""
+
+  @property
+  def num_samples(self) -> int:
+    return len(self.label)
+
+  @property
+  def num_groups(self) -> int:
+    return len(self.user)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dataset:
+  """Two splits over one set of features and one set of pictures."""
+
+  features: tuple[Feature, ...]
+  train: ClickLog
+  test: ClickLog
+  image_names: tuple[str, ...]
+  """File name of each image row, for reports and error messages."""
+  image_bytes: tuple[bytes, ...]
+  """Encoded picture (JPEG, PNG, ...) of each image row."""
+  notice: str = ""
+  """What every report of this data must say, e.g. that it is simulated."""
+
+
+def cold_samples(train: ClickLog, test: ClickLog) -> np.ndarray:
+  """Marks test samples whose ad image training has never seen.
+
+  Args:
+    train: the training split.
+    test: the split to mark.
+
+  Returns:
+    bool [n]: True where the ad image is neither the ad image nor a behaviour
+    image of any training sample.
+  """
+  seen = np.union1d(train.ad_image, train.behaviour_images.values)
+  return ~np.isin(test.ad_image, seen)

@@ -1,0 +1,25 @@
+"""The one exception that means: what the user gave is wrong."""
+
+from collections.abc import Iterable
+import difflib
+
+
+class InputError(ValueError):
+  """A mistake in a config, a file or a flag; its text is the whole report.
+
+  Commands print the text alone and exit with code 2.
+  """
+
+
+def unknown_name(what: str, found: str, known: Iterable[str]) -> InputError:
+  """Says that a name is unknown and which known one is nearest.
+
+  >>> str(unknown_name("backbone", "vgg61", ["vgg16", "squeezenet"]))
+  "unknown backbone 'vgg61'; did you mean 'vgg16'? (known: squeezenet, vgg16)"
+  """
+  names = sorted(known)
+  near = difflib.get_close_matches(found, names, n=1, cutoff=0.5)
+  hint = f"; did you mean {near[0]!r}?" if near else ";"
+  return InputError(
+    f"unknown {what} {found!r}{hint} (known: {', '.join(names)})"
+  )

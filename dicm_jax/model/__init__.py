@@ -1,0 +1,1 @@
+"""Network pieces: frozen backbones, embedding nets, aggregators, CTR nets."""

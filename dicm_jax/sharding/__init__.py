@@ -1,0 +1,1 @@
+"""Tables whose rows are spread over a device mesh, and the way to them."""
