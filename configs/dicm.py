@@ -1,0 +1,60 @@
+"""DICM on the built-in sample, with VGG16: the default experiment.
+
+Reproduces in kind the rank model of "Image Matters" (CIKM 2018,
+https://arxiv.org/abs/1711.06505): ID fields, ad image and behaviour images,
+multi-query attention. The clicks of the sample are simulated on photographs.
+
+  python -m dicm_jax.main --config=configs/dicm.py --workdir=runs/dicm
+
+Without weights (see image.weights) VGG16 is random, and says so.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config() -> config_dict.ConfigDict:
+  c = config_dict.ConfigDict()
+  c.seed = 0
+
+  c.data = config_dict.ConfigDict()
+  c.data.path = ""  # Empty: the built-in sample.
+
+  c.mesh = config_dict.ConfigDict()
+  c.mesh.worker = 1  # Devices along 'worker'; -1: all the rest.
+  c.mesh.server = -1  # Devices along 'server', which hold the tables.
+
+  c.train = config_dict.ConfigDict()
+  c.train.steps = 600
+  c.train.batch_size = 2048  # Samples, over all devices.
+  c.train.log_every_steps = 50
+
+  c.image = config_dict.ConfigDict()
+  c.image.backbone = "vgg16"  # vgg16 | squeezenet
+  c.image.weights = ""  # File, "download", "random"; empty: what is bundled.
+  c.image.mode = "features"  # features: encoded once | pixels: in each step.
+  c.image.chunk = 256  # Images an owner embeds at a time.
+
+  c.model = config_dict.ConfigDict()
+  c.model.name = "dicm"
+  c.model.images = "both"  # both | ad | behaviour | none (ids only)
+  c.model.aggregator = "multi_query_attentive"
+  c.model.id_width = 12  # Paper, section 4.1.
+  c.model.image_widths = (256, 64, 12)  # Paper, section 4.2.
+  c.model.hidden_widths = (200, 80)  # Paper, section 4.1.
+
+  c.sparse_optimizer = config_dict.ConfigDict()
+  c.sparse_optimizer.name = "adagrad"
+  c.sparse_optimizer.learning_rate = 0.05
+  c.sparse_optimizer.decay_rate = 1.0  # Factor every decay_steps; 1: none.
+  c.sparse_optimizer.decay_steps = 24_000
+
+  c.dense_optimizer = config_dict.ConfigDict()
+  c.dense_optimizer.name = "rmsprop"
+  c.dense_optimizer.learning_rate = 0.001
+  c.dense_optimizer.decay_rate = 1.0
+  c.dense_optimizer.decay_steps = 24_000
+
+  c.checkpoint = config_dict.ConfigDict()
+  c.checkpoint.every_steps = 200
+  c.checkpoint.keep = 2  # Newest kept.
+  return c.lock()

@@ -1,0 +1,291 @@
+"""Batches: a slice of samples for each device, in terms of its distinct rows.
+
+Each device's slice is reduced to its distinct ID rows and image rows and to
+indices into them (worker-level dedup), here, ahead of the step, where NumPy
+sorts ten times faster than XLA on a CPU. Lists of different length lie end to
+end with the group of each entry. All arrays have fixed sizes from a short
+ladder, so that the step is compiled few times.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+from typing import Any, NamedTuple
+
+from jaxtyping import Float, Int
+import numpy as np
+
+from dicm_jax.data import schema
+
+EMPTY = -1
+
+Capacities = dict[str, int]
+"""Room for each ragged array of a batch, by the array's name."""
+
+
+class Batch(NamedTuple):
+  """One batch; every array's first axis is the device."""
+
+  id_rows: Int[np.ndarray, "N U"]
+  """Distinct rows of the stacked ID table, ascending, EMPTY at the end."""
+  image_rows: Int[np.ndarray, "N V"]
+  """Distinct image rows, ascending, EMPTY at the end."""
+  label: Float[np.ndarray, "N b"]
+  weight: Float[np.ndarray, "N b"]
+  """1 for a sample, 0 for padding of the last batch."""
+  inputs: dict[str, Any]
+  """The model's inputs: indices into the distinct rows."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layout:
+  """What a batch holds, and where each feature's rows start in the stack."""
+
+  features: tuple[schema.Feature, ...]
+  ad_images: bool
+  """Whether the ads' images are asked for."""
+  behaviour_images: bool
+  """Whether the behaviours' images are asked for."""
+
+  @property
+  def offsets(self) -> dict[str, int]:
+    """First row of each feature in the stacked table."""
+    ends = np.cumsum([f.rows for f in self.features]).tolist()
+    starts = [0, *ends[:-1]]
+    return {f.name: s for f, s in zip(self.features, starts, strict=True)}
+
+  @property
+  def num_rows(self) -> int:
+    """Rows of the stacked table."""
+    return sum(f.rows for f in self.features)
+
+  def names(self, side: schema.Side) -> tuple[str, ...]:
+    return tuple(f.name for f in self.features if f.side == side)
+
+
+def rung(size: int, *, least: int = 16) -> int:
+  """Smallest of 16, 20, 24, 28, 32, 40, 48, ... that is >= size.
+
+  Four rungs an octave: at most a fifth of the room is left empty, and a
+  doubling of what a batch needs costs four compilations.
+
+  >>> [rung(n) for n in (0, 17, 33, 1000, 1025)]
+  [16, 20, 40, 1024, 1280]
+  """
+  if size <= least:
+    return least
+  step = 1 << max((size - 1).bit_length() - 3, 0)
+  return -(-size // step) * step
+
+
+def build(
+  log: schema.ClickLog,
+  samples: Int[np.ndarray, " B"],
+  layout: Layout,
+  *,
+  num_devices: int,
+  capacities: Capacities | None = None,
+) -> Batch:
+  """Makes the batch of the given samples.
+
+  Args:
+    log: the split.
+    samples: sample numbers, those of a group side by side; EMPTY pads.
+    layout: what to hold.
+    num_devices: N; B must be a multiple of it.
+    capacities: room to give at least; what needs more gets the next rung.
+  """
+  slices = [
+    _slice(log, part, layout) for part in np.split(samples, num_devices)
+  ]
+  needs = measure(slices)
+  room = {
+    name: max((capacities or {}).get(name, 0), rung(need))
+    for name, need in needs.items()
+  }
+  parts = [_pad(piece, room) for piece in slices]
+  return _stack(parts)
+
+
+def probe(
+  log: schema.ClickLog,
+  batches: Sequence[Int[np.ndarray, " B"]],
+  layout: Layout,
+  *,
+  num_devices: int,
+) -> Capacities:
+  """Room that the given batches need, with 5 % to spare."""
+  most: Capacities = {}
+  for samples in batches:
+    parts = np.split(samples, num_devices)
+    needs = measure([_slice(log, part, layout) for part in parts])
+    most = {k: max(n, most.get(k, 0)) for k, n in needs.items()}
+  return {name: rung(int(need * 1.05)) for name, need in most.items()}
+
+
+class _Slice(NamedTuple):
+  """One device's samples before padding."""
+
+  id_rows: np.ndarray
+  image_rows: np.ndarray
+  label: np.ndarray
+  weight: np.ndarray
+  group: np.ndarray
+  ad_ids: dict[str, np.ndarray]
+  user_ids: dict[str, tuple[np.ndarray, np.ndarray]]
+  ad_image: np.ndarray
+  behaviours: tuple[np.ndarray, np.ndarray]
+  pairs: tuple[np.ndarray, np.ndarray]
+  history_length: np.ndarray
+
+
+def measure(slices: Sequence[_Slice]) -> Capacities:
+  """Largest size of each ragged array over the devices."""
+
+  def sizes(piece: _Slice) -> Capacities:
+    fields = {f"user.{k}": len(v[0]) for k, v in piece.user_ids.items()}
+    return fields | {
+      "id_rows": len(piece.id_rows),
+      "image_rows": len(piece.image_rows),
+      "groups": len(piece.history_length),
+      "behaviours": len(piece.behaviours[0]),
+      "pairs": len(piece.pairs[0]),
+    }
+
+  each = [sizes(piece) for piece in slices]
+  return {name: max(size[name] for size in each) for name in each[0]}
+
+
+def _slice(log: schema.ClickLog, samples, layout: Layout) -> _Slice:
+  """One device's samples, their groups and their distinct rows."""
+  weight = (samples != EMPTY).astype(np.float32)
+  samples = np.maximum(samples, 0)
+  groups, group = _runs(log.group[samples])
+  ad_ids = {
+    name: log.ad_ids[name][samples] + layout.offsets[name]
+    for name in layout.names("ad")
+  }
+  lists = {
+    name: _take(log.user_ids[name], groups, layout.offsets[name])
+    for name in layout.names("user")
+  }
+  id_rows, ad_ids, user_ids = _distinct_ids(ad_ids, lists)
+  history = _take(log.behaviour_images, groups, 0)
+  lengths = np.bincount(history[1], minlength=len(groups))
+  image_rows, ad_image, behaviours = _distinct_images(
+    log.ad_image[samples], history, layout
+  )
+  return _Slice(
+    id_rows=id_rows,
+    image_rows=image_rows,
+    label=log.label[samples].astype(np.float32),
+    weight=weight,
+    group=group,
+    ad_ids=ad_ids,
+    user_ids=user_ids,
+    ad_image=ad_image,
+    behaviours=behaviours,
+    pairs=_pairs(lengths, group, layout),
+    history_length=lengths,
+  )
+
+
+def _runs(group):
+  """Groups in order of appearance and each sample's index among them."""
+  starts = np.flatnonzero(np.diff(group, prepend=group[0] - 1))
+  index = np.zeros(len(group), np.int64)
+  index[starts[1:]] = 1
+  return group[starts], np.cumsum(index)
+
+
+def _take(lists: schema.Jagged, groups, offset):
+  """Values of the given groups end to end, and the group of each."""
+  lengths = lists.lengths[groups]
+  of_group = np.repeat(np.arange(len(groups)), lengths)
+  first = np.cumsum(lengths) - lengths
+  within = np.arange(lengths.sum()) - first[of_group]
+  return lists.values[lists.offsets[groups][of_group] + within] + offset, (
+    of_group
+  )
+
+
+def _distinct_ids(ad_ids, user_lists):
+  """Joins all ID fields' rows into one list of distinct ones."""
+  arrays = [*ad_ids.values(), *(values for values, _ in user_lists.values())]
+  rows, index = np.unique(np.concatenate(arrays), return_inverse=True)
+  pieces = np.split(index, np.cumsum([len(a) for a in arrays])[:-1])
+  ad = dict(zip(ad_ids, pieces, strict=False))
+  user = {
+    name: (piece, group)
+    for (name, (_, group)), piece in zip(
+      user_lists.items(), pieces[len(ad_ids) :], strict=True
+    )
+  }
+  return rows, ad, user
+
+
+def _distinct_images(ad_image, history, layout: Layout):
+  """Distinct images of those fields that the model looks at."""
+  if not layout.ad_images:
+    ad_image = ad_image[:0]
+  behaviours, group = history
+  if not layout.behaviour_images:
+    behaviours, group = behaviours[:0], group[:0]
+  rows, index = np.unique(
+    np.concatenate([ad_image, behaviours]), return_inverse=True
+  )
+  ad, of_behaviours = np.split(index, [len(ad_image)])
+  return rows, ad, (of_behaviours, group)
+
+
+def _pairs(lengths, group, layout: Layout):
+  """All (behaviour, sample) pairs of the samples' histories."""
+  if not layout.behaviour_images:
+    return np.zeros(0, np.int64), np.zeros(0, np.int64)
+  everything = schema.Jagged(
+    np.arange(lengths.sum()), np.concatenate([[0], np.cumsum(lengths)])
+  )
+  return _take(everything, group, 0)
+
+
+def _pad(piece: _Slice, room: Capacities) -> Batch:
+  """Fills one device's arrays up to the room given."""
+  num_samples, num_groups = len(piece.label), room["groups"]
+
+  def fill(array, name, value):
+    out = np.full(room[name], value, np.int32)
+    out[: len(array)] = array
+    return out
+
+  def lists(entry, name):
+    return fill(entry[0], name, 0), fill(entry[1], name, num_groups)
+
+  ad_image = np.zeros(num_samples, np.int32)
+  ad_image[: len(piece.ad_image)] = piece.ad_image
+  inputs = {
+    "ad_ids": {k: v.astype(np.int32) for k, v in piece.ad_ids.items()},
+    "user_ids": {k: lists(v, f"user.{k}") for k, v in piece.user_ids.items()},
+    "ad_image": ad_image,
+    "behaviours": lists(piece.behaviours, "behaviours"),
+    "pair_behaviour": fill(piece.pairs[0], "pairs", 0),
+    "pair_sample": fill(piece.pairs[1], "pairs", num_samples),
+    "group": piece.group.astype(np.int32),
+    "history_length": fill(piece.history_length, "groups", 0),
+  }
+  return Batch(
+    id_rows=fill(piece.id_rows, "id_rows", EMPTY),
+    image_rows=fill(piece.image_rows, "image_rows", EMPTY),
+    label=piece.label,
+    weight=piece.weight,
+    inputs=inputs,
+  )
+
+
+def _stack(parts: Sequence[Any]) -> Any:
+  """Joins equal trees of arrays along a new first axis, the device."""
+  first = parts[0]
+  if isinstance(first, np.ndarray):
+    return np.stack(parts)
+  if isinstance(first, dict):
+    return {key: _stack([part[key] for part in parts]) for key in first}
+  joined = [_stack(entries) for entries in zip(*parts, strict=True)]
+  return type(first)(*joined) if hasattr(first, "_fields") else tuple(joined)

@@ -1,0 +1,120 @@
+"""The stream of batches: shuffled, prefetched, exact to restart.
+
+Batch k is a pure function of (seed, k): it takes positions [k B, (k + 1) B) of
+the endless row of epochs, each a fresh shuffle of the groups, whose samples
+stay side by side. So the step number alone is the position in the data.
+"""
+
+from collections.abc import Callable, Iterator
+import functools
+
+import grain
+from jaxtyping import Int
+import numpy as np
+
+from dicm_jax.data import batch, schema
+
+Order = Callable[[int], Int[np.ndarray, " B"]]
+"""Step -> the sample numbers of its batch."""
+
+PROBED_BATCHES = 8
+"""Batches looked at before training to choose the sizes of arrays."""
+
+
+def shuffled(log: schema.ClickLog, seed: int, batch_size: int) -> Order:
+  """Endless epochs, each in an order of groups of its own."""
+  n = log.num_samples
+
+  # Threads of the pipeline ask for neighbouring batches, so of two epochs.
+  @functools.lru_cache(maxsize=2)
+  def epoch_order(epoch: int):
+    rng = np.random.Generator(np.random.Philox(key=[seed, epoch]))
+    return samples_of(log, rng.permutation(log.num_groups))
+
+  def order(step: int):
+    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    epochs = positions // n
+    return np.concatenate(
+      [epoch_order(int(e))[positions[epochs == e] % n] for e in set(epochs)]
+    )
+
+  return order
+
+
+def in_sequence(log: schema.ClickLog, batch_size: int) -> Order:
+  """One pass in the log's own order; EMPTY pads the last batch."""
+
+  def order(step: int):
+    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    return np.where(positions < log.num_samples, positions, batch.EMPTY)
+
+  return order
+
+
+def num_batches(log: schema.ClickLog, batch_size: int) -> int:
+  """Batches of one pass, the last one padded."""
+  return -(-log.num_samples // batch_size)
+
+
+def samples_of(
+  log: schema.ClickLog, groups: Int[np.ndarray, " G"]
+) -> Int[np.ndarray, " n"]:
+  """All samples of the given groups, group after group.
+
+  Raises:
+    IndexError: a group number is out of range.
+  """
+  starts = np.searchsorted(log.group, np.arange(log.num_groups + 1))
+  lengths = np.diff(starts)[groups]
+  first = np.cumsum(lengths) - lengths
+  return np.arange(lengths.sum()) + np.repeat(starts[groups] - first, lengths)
+
+
+def capacities(
+  log: schema.ClickLog,
+  order: Order,
+  layout: batch.Layout,
+  *,
+  steps: int,
+  num_devices: int,
+) -> batch.Capacities:
+  """Sizes that fit the first batches; later ones seldom need more."""
+  first = [order(step) for step in range(min(PROBED_BATCHES, steps))]
+  return batch.probe(log, first, layout, num_devices=num_devices)
+
+
+def stream(
+  log: schema.ClickLog,
+  order: Order,
+  layout: batch.Layout,
+  *,
+  first_step: int,
+  end_step: int,
+  num_devices: int,
+  capacities: batch.Capacities,
+) -> Iterator[batch.Batch]:
+  """Batches of steps [first_step, end_step), made by threads ahead of time.
+
+  Args:
+    log: the split.
+    order: which samples each step takes.
+    layout: what a batch holds.
+    first_step: the step to begin with, e.g. of a restored checkpoint.
+    end_step: the step to stop before.
+    num_devices: N, slices of a batch.
+    capacities: sizes of ragged arrays; a pure function of data and config, so
+      that a restarted run compiles the same programs.
+  """
+
+  def make(step: int) -> batch.Batch:
+    return batch.build(
+      log,
+      order(step),
+      layout,
+      num_devices=num_devices,
+      capacities=capacities,
+    )
+
+  steps = grain.MapDataset.range(first_step, end_step).map(make)
+  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
+  return iter(steps.to_iter_dataset(options))

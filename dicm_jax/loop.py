@@ -1,0 +1,119 @@
+"""A whole run: restore or begin, train, save, evaluate, report."""
+
+import logging
+import math
+import pathlib
+import time
+
+import jax
+from ml_collections import config_dict
+
+from dicm_jax import checkpoint, evaluate, experiment, progress, train
+from dicm_jax import workdir as workdir_lib
+from dicm_jax.data import pipeline
+
+_log = logging.getLogger(__name__)
+
+
+class NonFiniteLoss(RuntimeError):
+  """Training went out of bounds; its text is the whole report."""
+
+
+def train_and_evaluate(
+  config: config_dict.ConfigDict, workdir: pathlib.Path
+) -> evaluate.Figures:
+  """Trains as the config says and returns the figures of eval.json.
+
+  Args:
+    config: as made by a file of configs/.
+    workdir: folder of the run; one with checkpoints of the same config is
+      continued.
+
+  Raises:
+    InputError: the config, the folder or the data are wrong.
+    NonFiniteLoss: the loss is no number any more.
+  """
+  workdir_lib.claim(workdir, config)
+  x = experiment.build(config)
+  _log_start(x)
+  with checkpoint.manager(workdir, keep=config.checkpoint.keep) as saved:
+    state = _restore_or_init(saved, x.state)
+    workdir_lib.keep_metrics_until(workdir, int(state.step))
+    state = _train(config, workdir, x, state, saved)
+    out = evaluate.evaluate(x, state, config)
+  if jax.process_index() == 0:
+    workdir_lib.write_json(workdir / workdir_lib.EVAL, out)
+  return out
+
+
+def _restore_or_init(saved, first: train.State) -> train.State:
+  found = checkpoint.restore(saved, first)
+  if found is None:
+    return first
+  state, position = found
+  _log.info("restored step %d, position %s", int(state.step), position)
+  return state
+
+
+def _train(config, workdir, x: experiment.Experiment, state, saved):
+  """Steps from the state's own step to the last; saves on the way."""
+  first, last = int(state.step), config.train.steps
+  batches = pipeline.stream(
+    x.data.train,
+    x.order,
+    x.layout,
+    first_step=first,
+    end_step=last,
+    num_devices=x.program.mesh.size,
+    capacities=x.capacities,
+  )
+  train_step = train.make_train_step(x.program, state)
+  # Beside a checkpoint of another mesh, the same donation must hold.
+  with progress.training(last, first) as show:
+    since, start = first, time.monotonic()
+    for step, batch in enumerate(batches, start=first + 1):
+      state, loss = train_step(state, x.content, batch)
+      _check_finite(float(loss), step, saved)
+      if step % config.train.log_every_steps == 0 or step == last:
+        seconds = time.monotonic() - start
+        rate = (step - since) * x.batch_size / seconds
+        record = {"loss": float(loss), "examples_per_s": rate}
+        show(step, record)
+        workdir_lib.append_metrics(workdir, {"step": step} | record)
+        since, start = step, time.monotonic()
+      if step % config.checkpoint.every_steps == 0 or step == last:
+        position = {"step": step, "samples": step * x.batch_size}
+        checkpoint.save(saved, step, state, position)
+  return state
+
+
+def _check_finite(loss: float, step: int, saved) -> None:
+  if math.isfinite(loss):
+    return
+  newest = saved.latest_step()
+  sound = "there is none" if newest is None else f"it is of step {newest}"
+  raise NonFiniteLoss(
+    f"the loss is {loss} at step {step}, so training stopped. The newest "
+    f"checkpoint is from before ({sound}). Lower "
+    "dense_optimizer.learning_rate or sparse_optimizer.learning_rate"
+  )
+
+
+def _log_start(x: experiment.Experiment) -> None:
+  """A few lines on what runs where."""
+  mesh = x.program.mesh
+  _log.info("mesh %s on %s", dict(mesh.shape), mesh.devices.flat[0].platform)
+  tables = {"ID table": x.state.ids, "image table": x.content.table}
+  for name, array in tables.items():
+    shard = array.addressable_shards[0].data
+    _log.info(
+      "%s: %s %s, %.1f MB a device, %s",
+      name,
+      array.shape,
+      array.dtype,
+      shard.nbytes / 1e6,
+      array.sharding.spec,
+    )
+  _log.info("%s", x.weights_notice)
+  if x.data.notice:
+    _log.info("%s", x.data.notice)

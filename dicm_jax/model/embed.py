@@ -1,0 +1,58 @@
+"""The trainable part of the image embedding model (DICM paper, section 4.2).
+
+Dense layers behind a frozen backbone, shared by ad and behaviour images. An
+image's vector depends on nothing but the image, so any owner can compute it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from flax import nnx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+import numpy as np
+
+from dicm_jax.model import layers
+
+
+class Standard(NamedTuple):
+  """Frozen affine map of backbone features to zero mean and unit variance.
+
+  The paper is silent on scaling; without it, the step size that suits a
+  backbone would depend on the units of its last layer.
+  """
+
+  mean: Float[Array, " F"]
+  inverse_stddev: Float[Array, " F"]
+
+
+def standard_of(features: Float[np.ndarray, "n F"]) -> Standard:
+  """Statistics of a sample of images; constant features stay at zero."""
+  mean = features.mean(axis=0, dtype=np.float64)
+  stddev = features.std(axis=0, dtype=np.float64)
+  inverse = np.where(stddev > 1e-6, 1 / np.maximum(stddev, 1e-6), 0)
+  return Standard(
+    jnp.asarray(mean, jnp.float32), jnp.asarray(inverse, jnp.float32)
+  )
+
+
+def standardise(
+  standard: Standard, features: Float[Array, "n F"]
+) -> Float[Array, "n F"]:
+  """(features - mean) / standard deviation."""
+  shape = features.shape
+  centred = features - jnp.broadcast_to(standard.mean, shape)
+  return centred * jnp.broadcast_to(standard.inverse_stddev, shape)
+
+
+def image_layers(
+  features: int, widths: Sequence[int], *, rngs: nnx.Rngs
+) -> nnx.Sequential:
+  """Trainable layers F -> 256 -> 64 -> 12, linear at the end.
+
+  Args:
+    features: F, width of the frozen features (VGG16 fc6: 4096).
+    widths: hidden widths, then D, the width of a vector.
+    rngs: stream of the initial weights.
+  """
+  return layers.mlp((features, *widths), rngs=rngs)

@@ -1,0 +1,128 @@
+"""The model server's half of a step: embed content where it lies.
+
+The owner of some content rows turns them into short vectors by a frozen
+encoder and trainable dense layers (Algorithm 1 of the DICM paper, steps 3 and
+5). It works in chunks, as many as its true number of rows needs, so that
+padding costs no work.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int, PyTree
+
+from dicm_jax.sharding import table
+
+ReadChunk = Callable[[jax.Array], Float[jax.Array, "chunk F"]]
+"""Gives the frozen features of rows [start, start + chunk) of those served."""
+Embed = Callable[[PyTree, Float[jax.Array, "chunk F"]], jax.Array]
+
+
+def _num_chunks(count, chunk: int):
+  return -(-count // chunk)
+
+
+def padded(rows: Int[jax.Array, " K"], chunk: int) -> Int[jax.Array, " K2"]:
+  """Lengthens rows with EMPTY to whole chunks."""
+  return jnp.pad(rows, (0, -rows.size % chunk), constant_values=table.EMPTY)
+
+
+def stored_features(
+  shard: Float[jax.Array, "buckets slots F"],
+  rows: Int[jax.Array, " K"],
+  *,
+  chunk: int,
+) -> ReadChunk:
+  """Features that the table itself holds: read when they are needed."""
+  rows = padded(rows, chunk)
+
+  def read_chunk(start):
+    wanted = jax.lax.dynamic_slice_in_dim(rows, start, chunk)
+    return table.read(shard, wanted).astype(jnp.float32)
+
+  return read_chunk
+
+
+def encoded_features(
+  shard: Int[jax.Array, "buckets slots H W C"],
+  rows: Int[jax.Array, " K"],
+  count: Int[jax.Array, ""],
+  *,
+  encode: Callable[[jax.Array], Float[jax.Array, "chunk F"]],
+  width: int,
+  chunk: int,
+) -> ReadChunk:
+  """Features of raw content: encoded once, kept for the backward pass."""
+  rows = padded(rows, chunk)
+
+  def encode_chunk(i, features):
+    wanted = jax.lax.dynamic_slice_in_dim(rows, i * chunk, chunk)
+    out = encode(table.read(shard, wanted)).astype(features.dtype)
+    return jax.lax.dynamic_update_slice_in_dim(features, out, i * chunk, 0)
+
+  features = jax.lax.fori_loop(
+    0,
+    _num_chunks(count, chunk),
+    encode_chunk,
+    jnp.zeros((rows.size, width), jnp.float32),
+  )
+  return lambda start: jax.lax.dynamic_slice_in_dim(features, start, chunk)
+
+
+def embed(
+  apply: Embed,
+  params: PyTree,
+  read_chunk: ReadChunk,
+  count: Int[jax.Array, ""],
+  *,
+  capacity: int,
+  width: int,
+  chunk: int,
+) -> Float[jax.Array, "capacity D"]:
+  """Vectors of the rows served; rows past `count` hold no meaning.
+
+  Args:
+    apply: the trainable layers, `apply(params, features) -> vectors`.
+    params: their parameters.
+    read_chunk: gives the frozen features.
+    count: number of rows served.
+    capacity: room for rows, >= count.
+    width: D, width of a vector.
+    chunk: rows embedded at a time.
+  """
+
+  def embed_chunk(i, vectors):
+    out = apply(params, read_chunk(i * chunk))
+    return jax.lax.dynamic_update_slice_in_dim(vectors, out, i * chunk, 0)
+
+  room = -(-capacity // chunk) * chunk
+  vectors = jnp.zeros((room, width), jnp.float32)
+  chunks = _num_chunks(count, chunk)
+  return jax.lax.fori_loop(0, chunks, embed_chunk, vectors)[:capacity]
+
+
+def pull_back(
+  apply: Embed,
+  params: PyTree,
+  read_chunk: ReadChunk,
+  count: Int[jax.Array, ""],
+  gradients: Float[jax.Array, "capacity D"],
+  *,
+  chunk: int,
+) -> PyTree:
+  """Gradient of the trainable layers' parameters, by this owner's rows.
+
+  The forward pass of a chunk is made anew: cheaper than holding every hidden
+  layer of every chunk.
+  """
+  gradients = jnp.pad(gradients, ((0, -len(gradients) % chunk), (0, 0)))
+
+  def add_chunk(i, total):
+    features = read_chunk(i * chunk)
+    _, pull = jax.vjp(lambda p: apply(p, features), params)
+    of_chunk = jax.lax.dynamic_slice_in_dim(gradients, i * chunk, chunk)
+    return jax.tree.map(jnp.add, total, pull(of_chunk)[0])
+
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  return jax.lax.fori_loop(0, _num_chunks(count, chunk), add_chunk, zeros)

@@ -1,0 +1,107 @@
+"""Tables whose rows lie in buckets, and access to one shard of them.
+
+A table of R rows is an array [BUCKETS, ceil(R / BUCKETS), ...]: row r lies in
+bucket r % BUCKETS at slot r // BUCKETS, and the bucket axis is sharded. So
+neighbouring (hot) rows spread, any device count that divides BUCKETS can load
+any checkpoint, and a table grows by lengthening its second axis.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float, Int, Shaped
+import numpy as np
+
+from dicm_jax import errors
+
+BUCKETS = 256
+EMPTY = -1
+"""Row number of padding: reads give zeros, writes and requests are dropped."""
+
+
+def slots(rows: int) -> int:
+  """Number of slots a bucket needs for `rows` rows."""
+  return -(-rows // BUCKETS)
+
+
+def check_owners(owners: int) -> None:
+  """Raises InputError where `owners` devices cannot share the buckets."""
+  if BUCKETS % owners:
+    raise errors.InputError(
+      f"mesh: {owners} devices would own table rows; expected a divisor of "
+      f"{BUCKETS} (a power of two up to {BUCKETS})"
+    )
+
+
+def owner_of(rows, owners: int):
+  """Index of the shard that holds each row; works on NumPy and JAX arrays.
+
+  >>> owner_of(np.array([0, 31, 32, 255, 256]), 8).tolist()
+  [0, 0, 1, 7, 0]
+  """
+  return rows % BUCKETS // (BUCKETS // owners)
+
+
+def to_buckets(
+  rows: Shaped[np.ndarray, " R *rest"],
+) -> Shaped[np.ndarray, " buckets slots *rest"]:
+  """Lays rows out in buckets, padding the last slot with zeros."""
+  num_rows, *rest = rows.shape
+  pad = slots(num_rows) * BUCKETS - num_rows
+  filled = np.concatenate([rows, np.zeros((pad, *rest), rows.dtype)])
+  return np.ascontiguousarray(filled.reshape(-1, BUCKETS, *rest).swapaxes(0, 1))
+
+
+def from_buckets(
+  table: Shaped[np.ndarray, " buckets slots *rest"], num_rows: int
+) -> Shaped[np.ndarray, " R *rest"]:
+  """Inverse of `to_buckets`."""
+  flat = table.swapaxes(0, 1).reshape(-1, *table.shape[2:])
+  return flat[:num_rows]
+
+
+def init_normal(
+  key: jax.Array,
+  num_rows: int,
+  width: int,
+  *,
+  stddev: float,
+  mesh: Mesh,
+  spec: PartitionSpec,
+) -> Float[jax.Array, "buckets slots width"]:
+  """Normal rows, made in place on their shards and equal on every mesh."""
+
+  def make(key):
+    shape = (BUCKETS, slots(num_rows), width)
+    return stddev * jax.random.normal(key, shape, jnp.float32)
+
+  return jax.jit(make, out_shardings=NamedSharding(mesh, spec))(key)
+
+
+def _flat(shard):
+  return shard.reshape(-1, *shard.shape[2:])
+
+
+def _index(shard, rows: Int[jax.Array, " K"]) -> Int[jax.Array, " K"]:
+  """Flat index of rows in the shard that owns them; out of range if EMPTY."""
+  buckets, num_slots = shard.shape[:2]
+  inside = rows % BUCKETS % buckets * num_slots + rows // BUCKETS
+  return jnp.where(rows == EMPTY, buckets * num_slots, inside)
+
+
+def read(
+  shard: Shaped[jax.Array, " buckets slots *rest"],
+  rows: Int[jax.Array, " K"],
+) -> Shaped[jax.Array, " K *rest"]:
+  """Reads rows from the shard that owns them; EMPTY rows read as zeros."""
+  return _flat(shard).at[_index(shard, rows)].get(mode="fill", fill_value=0)
+
+
+def write(
+  shard: Shaped[jax.Array, " buckets slots *rest"],
+  rows: Int[jax.Array, " K"],
+  values: Shaped[jax.Array, " K *rest"],
+) -> Shaped[jax.Array, " buckets slots *rest"]:
+  """Writes distinct rows into the shard that owns them; skips EMPTY."""
+  index = _index(shard, rows)
+  return _flat(shard).at[index].set(values, mode="drop").reshape(shard.shape)

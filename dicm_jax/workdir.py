@@ -1,0 +1,94 @@
+"""A run's folder: config.json, metrics.jsonl, eval.json, checkpoints/."""
+
+import json
+import os
+import pathlib
+
+from ml_collections import config_dict
+
+from dicm_jax import config as config_lib
+from dicm_jax import errors
+
+CONFIG, METRICS, EVAL = "config.json", "metrics.jsonl", "eval.json"
+
+
+def claim(path: pathlib.Path, config: config_dict.ConfigDict) -> None:
+  """Makes a folder this run's own, or goes on with the same run in it.
+
+  Raises:
+    InputError: the folder belongs to a run of another config, or holds other
+      files, or cannot be made. Nothing in it is changed then.
+  """
+  try:
+    if path.exists() and not path.is_dir():
+      raise errors.InputError(f"--workdir: {path} is a file, not a folder")
+    if (path / CONFIG).exists():
+      _check_same_run(path, config)
+    elif path.exists() and any(path.iterdir()):
+      raise errors.InputError(
+        f"--workdir: {path} holds files but no {CONFIG}, so it is no run's "
+        "folder; name an empty or a new one"
+      )
+    path.mkdir(parents=True, exist_ok=True)
+    write_text(path / CONFIG, config_lib.to_json(config))
+  except OSError as e:
+    raise errors.InputError(f"--workdir: {path}: {e.strerror}") from e
+
+
+def _check_same_run(path, config):
+  changed = config_lib.differences(config, read_config(path))
+  if changed:
+    lines = "\n  ".join(changed)
+    raise errors.InputError(
+      f"--workdir: {path} belongs to a run of another config; name another "
+      f"folder, or keep these keys as they were (there -> now):\n  {lines}"
+    )
+
+
+def read_config(path: pathlib.Path) -> config_dict.ConfigDict:
+  """The config of the run in a folder.
+
+  Raises:
+    InputError: there is none, or it is damaged.
+  """
+  file = path / CONFIG
+  try:
+    return config_lib.from_json(file.read_text())
+  except FileNotFoundError as e:
+    raise errors.InputError(
+      f"--workdir: {path} holds no {CONFIG}: expected the folder of a run"
+    ) from e
+  except json.JSONDecodeError as e:
+    raise errors.InputError(f"{file}, line {e.lineno}: {e.msg}") from e
+
+
+def write_text(file: pathlib.Path, text: str) -> None:
+  """Writes all of a file or nothing."""
+  part = file.with_name(file.name + ".part")
+  part.write_text(text)
+  os.replace(part, file)
+
+
+def write_json(file: pathlib.Path, value) -> None:
+  text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
+  write_text(file, text + "\n")
+
+
+def keep_metrics_until(path: pathlib.Path, step: int) -> None:
+  """Drops the lines of steps that a restarted run will make again."""
+  file = path / METRICS
+  lines = file.read_text().splitlines() if file.exists() else []
+  kept = [line for line in lines if _step_of(line) <= step]
+  write_text(file, "".join(line + "\n" for line in kept))
+
+
+def _step_of(line: str) -> float:
+  try:
+    return json.loads(line)["step"]
+  except (json.JSONDecodeError, KeyError):  # Cut short by a kill.
+    return float("inf")
+
+
+def append_metrics(path: pathlib.Path, record: dict) -> None:
+  with (path / METRICS).open("a") as out:
+    out.write(json.dumps(record) + "\n")
