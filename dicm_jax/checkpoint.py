@@ -1,10 +1,10 @@
 """Checkpoints of a run: state and data position, written behind its back."""
 
-from collections.abc import logging
+from collections.abc import Iterator
 import contextlib
+import logging
 import pathlib
 
-import Iterator
 import jax
 from jaxtyping import PyTree
 import orbax.checkpoint as ocp

@@ -1,74 +1,131 @@
-"""Reading a run's config, and saying clearly what is wrong with it."""
+"""A run's config as frozen dataclasses, made from a file of configs/."""
 
 from collections.abc import Mapping
+import dataclasses
 import hashlib
 import json
-import logging
-import sys
 from typing import Any
 
-from absl import flags
-import absl.logging
-import jax
-from ml_collections import config_dict
+from dicm_jax import errors, optim
+from dicm_jax.model import dicm
 
-from dicm_jax import errors
+FREE_TO_CHANGE = (
+  "mesh.",
+  "train.steps",
+  "train.log_every_steps",
+  "checkpoint.",
+)
+"""Beginnings of keys that a restarted run may change in its workdir."""
+IMAGE_MODES = ("features", "pixels")
 
-FREE_TO_CHANGE = ("mesh", "train.steps", "train.log_every_steps", "checkpoint")
-"""Keys that a run may change when it is restarted in its workdir."""
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+  path: str
+  """Folder of a prepared data set; empty: the built-in sample."""
 
 
-def start(cpu_devices: int) -> None:
-  """Sets up logs and devices; must run before JAX makes any.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mesh:
+  worker: int
+  """Devices along `worker`; -1: all the rest."""
+  server: int
+  """Devices along `server`; -1: all the rest."""
 
-  Args:
-    cpu_devices: number of simulated CPU devices; 0 takes the real devices.
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train:
+  steps: int
+  batch_size: int
+  """Samples of a step, over all devices."""
+  log_every_steps: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Image:
+  backbone: str
+  weights: str
+  """File, "download", "random", or empty for what is bundled."""
+  mode: str
+  """features: encoded once; pixels: the backbone runs in every step."""
+  chunk: int
+  """Images that an owner embeds at a time."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+  every_steps: int
+  keep: int
+  """How many of the newest are kept."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+  """Everything that decides a run."""
+
+  seed: int
+  data: Data
+  mesh: Mesh
+  train: Train
+  image: Image
+  model: dicm.ModelConfig
+  sparse_optimizer: optim.OptimizerConfig
+  dense_optimizer: optim.OptimizerConfig
+  checkpoint: Checkpoint
+
+  def __post_init__(self):
+    if self.image.mode not in IMAGE_MODES:
+      raise errors.unknown_name("image.mode", self.image.mode, IMAGE_MODES)
+    positive = ("train.", "image.chunk", "checkpoint.")
+    for key, value in flatten(self).items():
+      if key.startswith(positive) and isinstance(value, int) and value < 1:
+        raise errors.InputError(f"{key}: expected >= 1, found {value}")
+    if self.seed < 0:
+      raise errors.InputError(f"seed: expected >= 0, found {self.seed}")
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+  """Makes a config of nested mappings, such as `ConfigDict.to_dict()`.
+
+  Raises:
+    InputError: a key is missing or unknown, or a value is out of range.
   """
-  absl.logging.set_verbosity(absl.logging.WARNING)  # Orbax tells a lot.
-  handler = logging.StreamHandler()
-  handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-  ours = logging.getLogger("dicm_jax")
-  ours.handlers, ours.propagate = [handler], False
-  ours.setLevel(logging.INFO)
-  if cpu_devices < 0:
-    fail(
-      errors.InputError(f"--cpu_devices: expected >= 0, found {cpu_devices}")
-    )
-  if cpu_devices:
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", cpu_devices)
+  return _build(Config, values, "")
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-  """Parses the command line for `absl.app.run`; exits with 2 on a mistake."""
-  try:
-    rest = flags.FLAGS(argv)
-    if len(rest) > 1:
-      raise errors.InputError(f"unexpected argument {rest[1]!r}")
-    return rest
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as e:
-    fail(errors.InputError(_explain(e)))
-  except FileNotFoundError as e:
-    fail(errors.InputError(f"--config: no such file: {e.filename}"))
-  raise AssertionError("unreachable")
+def _build(kind, values: Any, prefix: str):
+  """Builds the dataclass `kind`; `prefix` is the dotted path to it."""
+  if not isinstance(values, Mapping):
+    raise errors.InputError(f"{prefix}: expected a section, found {values!r}")
+  fields = {field.name: field for field in dataclasses.fields(kind)}
+  for key in values:
+    if key not in fields:
+      raise errors.unknown_name("config key", prefix + key, _dotted(kind))
+  made = {}
+  for name, field in fields.items():
+    if name not in values:
+      raise errors.InputError(f"config key {prefix}{name} is missing")
+    value = values[name]
+    if dataclasses.is_dataclass(field.type):
+      value = _build(field.type, value, f"{prefix}{name}.")
+    # JSON knows no tuples, and dataclasses are to be hashable.
+    made[name] = tuple(value) if isinstance(value, list) else value
+  return kind(**made)
 
 
-def fail(error: errors.InputError) -> None:
-  """Prints what the user has to change and exits with code 2."""
-  print(f"dicm_jax: {error}", file=sys.stderr)
-  sys.exit(2)
+def _dotted(kind, prefix: str = "") -> list[str]:
+  """All dotted keys below the dataclass `kind`."""
+  keys = []
+  for field in dataclasses.fields(kind):
+    if isinstance(field.type, type) and dataclasses.is_dataclass(field.type):
+      keys += _dotted(field.type, f"{prefix}{field.name}.")
+    else:
+      keys.append(prefix + field.name)
+  return keys
 
 
-def _explain(error: Exception) -> str:
-  """One line for whatever absl and ml_collections raise on bad flags."""
-  text = " ".join(str(a) for a in error.args).replace("\n", " ").strip()
-  if isinstance(error, AttributeError):
-    return f"unknown config key: {text}"
-  return text
-
-
-def flatten(config: config_dict.ConfigDict) -> dict[str, Any]:
-  """All keys with dots, e.g. {'train.steps': 1000}, in order."""
+def flatten(config: Config) -> dict[str, Any]:
+  """All values by dotted key, e.g. {'train.steps': 1000}."""
 
   def walk(prefix: str, tree: Mapping[str, Any]):
     for key, value in tree.items():
@@ -77,44 +134,34 @@ def flatten(config: config_dict.ConfigDict) -> dict[str, Any]:
       else:
         yield prefix + key, value
 
-  return dict(sorted(walk("", config.to_dict())))
+  return dict(walk("", dataclasses.asdict(config)))
 
 
-def to_json(config: config_dict.ConfigDict) -> str:
-  return json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n"
+def to_json(config: Config) -> str:
+  return json.dumps(dataclasses.asdict(config), indent=2, sort_keys=True) + "\n"
 
 
-def from_json(text: str) -> config_dict.ConfigDict:
-  return config_dict.ConfigDict(json.loads(text)).lock()
-
-
-def _fixed(config: config_dict.ConfigDict) -> dict[str, Any]:
-  """The keys that decide what a run learns from each step."""
+def _fixed(config: Config) -> dict[str, Any]:
+  """The values that decide what each step of a run learns."""
   return {
-    key: list(value) if isinstance(value, tuple) else value
+    key: value
     for key, value in flatten(config).items()
-    if not any(
-      key == free or key.startswith(free + ".") for free in FREE_TO_CHANGE
-    )
+    if not key.startswith(FREE_TO_CHANGE)
   }
 
 
-def digest(config: config_dict.ConfigDict) -> str:
-  """Hexadecimal SHA-256 of what decides a run's result, mesh left out."""
-  text = json.dumps(
-    _fixed(config) | {"train.steps": config.train.steps}, sort_keys=True
-  )
+def digest(config: Config) -> str:
+  """Hexadecimal SHA-256 of what decides a run's result, the mesh left out."""
+  decisive = _fixed(config) | {"train.steps": config.train.steps}
+  text = json.dumps(decisive, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()
 
 
-def differences(
-  ours: config_dict.ConfigDict, theirs: config_dict.ConfigDict
-) -> list[str]:
-  """Lines 'key: theirs -> ours' of keys that a restart must not change."""
-  new, old = _fixed(ours), _fixed(theirs)
-  missing = "(absent)"
+def differences(now: Config, before: Config) -> list[str]:
+  """Lines 'key: before -> now' of keys that a restart must not change."""
+  new, old = _fixed(now), _fixed(before)
   return [
-    f"{key}: {old.get(key, missing)!r} -> {new.get(key, missing)!r}"
-    for key in sorted(new.keys() | old.keys())
-    if new.get(key, missing) != old.get(key, missing)
+    f"{key}: {old[key]!r} -> {new[key]!r}"
+    for key in sorted(new)
+    if new[key] != old[key]
   ]

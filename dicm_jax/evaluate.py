@@ -3,6 +3,7 @@
 python -m dicm_jax.evaluate --workdir=runs/quickstart [--mesh=2x4]
 """
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -11,12 +12,12 @@ from absl import app, flags
 from jaxtyping import Float
 import numpy as np
 
-from dicm_jax import checkpoint, errors, experiment, metrics, train
+from dicm_jax import checkpoint, command, errors, experiment, metrics, train
 from dicm_jax import config as config_lib
 from dicm_jax import workdir as workdir_lib
 from dicm_jax.data import pipeline, schema
 
-Figures = dict[str, float | int | str]
+Figures = dict[str, float | int | str | None]
 
 
 def predict(
@@ -120,8 +121,10 @@ def restore_and_evaluate(workdir: pathlib.Path, mesh: str = "") -> Figures:
     split = re.fullmatch(r"(\d+)x(\d+)", mesh)
     if not split:
       raise errors.InputError(f"--mesh: expected e.g. 2x4, found {mesh!r}")
-    with config.unlocked():
-      config.mesh.worker, config.mesh.server = map(int, split.groups())
+    worker, server = map(int, split.groups())
+    config = dataclasses.replace(
+      config, mesh=config_lib.Mesh(worker=worker, server=server)
+    )
   if not (workdir / checkpoint.FOLDER).is_dir():
     raise errors.InputError(f"--workdir: {workdir} holds no checkpoints")
   x = experiment.build(config)
@@ -135,11 +138,11 @@ def restore_and_evaluate(workdir: pathlib.Path, mesh: str = "") -> Figures:
 def main(argv: list[str]) -> None:
   del argv
   values = flags.FLAGS
-  config_lib.start(values.cpu_devices)
   try:
+    command.start(values.cpu_devices)
     out = restore_and_evaluate(pathlib.Path(values.workdir), values.mesh)
   except errors.InputError as e:
-    config_lib.fail(e)
+    command.fail(e)
   else:
     print(json.dumps(out, indent=2, sort_keys=True))
 
@@ -150,4 +153,4 @@ if __name__ == "__main__":
   flags.DEFINE_integer(
     "cpu_devices", 0, "Run on so many simulated CPU devices; 0: real devices."
   )
-  app.run(main, flags_parser=config_lib.parse_flags)
+  app.run(main, flags_parser=command.parse_flags)

@@ -2,14 +2,15 @@
 
 import dataclasses
 import logging
+from typing import Any
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from ml_collections import config_dict
 import numpy as np
 
+from dicm_jax import config as config_lib
 from dicm_jax import errors, features, optim, train
 from dicm_jax.data import batch as batch_lib
 from dicm_jax.data import images as images_lib
@@ -22,7 +23,6 @@ from dicm_jax.sharding import route, table
 
 _log = logging.getLogger(__name__)
 
-IMAGE_MODES = ("features", "pixels")
 STANDARD_IMAGES = 1024
 """Training images from which the features' scaling is measured, at most."""
 
@@ -45,10 +45,10 @@ class Experiment:
 
 
 def build(
-  config: config_dict.ConfigDict,
+  config: config_lib.Config,
   *,
   data: schema.Dataset | None = None,
-  devices: list[jax.Device] | None = None,
+  devices: list[Any] | None = None,
 ) -> Experiment:
   """Builds an experiment.
 
@@ -62,7 +62,7 @@ def build(
   """
   mesh = mesh_lib.make_mesh(config.mesh.worker, config.mesh.server, devices)
   table.check_owners(mesh.size)
-  model = dicm.ModelConfig(**config.model)
+  model = config.model
   sparse, dense = _optimizers(config)
   backbone = _backbone(config)
   check_batch_size(config.train.batch_size, mesh)
@@ -108,7 +108,7 @@ def build(
   )
 
 
-def load_data(config: config_dict.ConfigDict) -> schema.Dataset:
+def load_data(config: config_lib.Config) -> schema.Dataset:
   """The data set that the config names."""
   if config.data.path:
     raise errors.InputError(
@@ -126,21 +126,15 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
     )
 
 
-def _optimizers(config):
-  sparse = optim.OptimizerConfig(**config.sparse_optimizer)
-  dense = optim.OptimizerConfig(**config.dense_optimizer)
+def _optimizers(config: config_lib.Config):
   return (
-    optim.make(sparse, optim.SPARSE, "sparse_optimizer"),
-    optim.make(dense, optim.DENSE, "dense_optimizer"),
+    optim.make(config.sparse_optimizer, optim.SPARSE, "sparse_optimizer"),
+    optim.make(config.dense_optimizer, optim.DENSE, "dense_optimizer"),
   )
 
 
-def _backbone(config) -> backbone_lib.Backbone:
+def _backbone(config: config_lib.Config) -> backbone_lib.Backbone:
   image = config.image
-  if image.mode not in IMAGE_MODES:
-    raise errors.unknown_name("image.mode", image.mode, IMAGE_MODES)
-  if image.chunk < 1:
-    raise errors.InputError(f"image.chunk: expected >= 1, found {image.chunk}")
   backbone = backbone_lib.make(
     image.backbone, weights=image.weights, seed=config.seed
   )
@@ -169,7 +163,9 @@ def _networks(seed, model: dicm.ModelConfig, layout, backbone):
   return net_def, embed_def, params
 
 
-def _content(config, data: schema.Dataset, backbone, mesh: Mesh):
+def _content(
+  config: config_lib.Config, data: schema.Dataset, backbone, mesh: Mesh
+):
   """The content table on its servers, and the scaling of features."""
   seen = _seen_images(data)
   if config.image.mode == "features":

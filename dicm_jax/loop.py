@@ -6,9 +6,17 @@ import pathlib
 import time
 
 import jax
-from ml_collections import config_dict
 
-from dicm_jax import checkpoint, evaluate, experiment, progress, train
+from dicm_jax import (
+  checkpoint,
+  evaluate,
+  experiment,
+  progress,
+  train,
+)
+from dicm_jax import (
+  config as config_lib,
+)
 from dicm_jax import workdir as workdir_lib
 from dicm_jax.data import pipeline
 
@@ -20,7 +28,7 @@ class NonFiniteLoss(RuntimeError):
 
 
 def train_and_evaluate(
-  config: config_dict.ConfigDict, workdir: pathlib.Path
+  config: config_lib.Config, workdir: pathlib.Path
 ) -> evaluate.Figures:
   """Trains as the config says and returns the figures of eval.json.
 
@@ -112,7 +120,7 @@ def _log_start(x: experiment.Experiment) -> None:
       array.shape,
       array.dtype,
       shard.nbytes / 1e6,
-      array.sharding.spec,
+      array.sharding,
     )
   _log.info("%s", x.weights_notice)
   if x.data.notice:

@@ -9,26 +9,28 @@ import pathlib
 from absl import app, flags
 from ml_collections import config_flags
 
-from dicm_jax import config as config_lib
-from dicm_jax import errors, loop
+from dicm_jax import command, config, errors, loop
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "File of configs/; override keys by --config.KEY=VALUE."
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Folder of the run.", required=True
+)
 _CPU_DEVICES = flags.DEFINE_integer(
   "cpu_devices", 0, "Run on so many simulated CPU devices; 0: real devices."
 )
-flags.mark_flags_as_required(["config", "workdir"])
+flags.mark_flag_as_required("config")
 
 
 def main(argv: list[str]) -> None:
   del argv
-  config_lib.start(_CPU_DEVICES.value)
   try:
-    out = loop.train_and_evaluate(_CONFIG.value, pathlib.Path(_WORKDIR.value))
+    command.start(_CPU_DEVICES.value)
+    settings = config.from_dict(_CONFIG.value.to_dict())
+    out = loop.train_and_evaluate(settings, pathlib.Path(_WORKDIR.value))
   except errors.InputError as e:
-    config_lib.fail(e)
+    command.fail(e)
   except loop.NonFiniteLoss as e:
     raise SystemExit(f"dicm_jax: {e}") from e
   else:
@@ -36,4 +38,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=config_lib.parse_flags)
+  app.run(main, flags_parser=command.parse_flags)

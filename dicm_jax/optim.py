@@ -92,15 +92,15 @@ def update_rows(
   def is_rows(leaf):
     return leaf.shape == shard.shape
 
-  def gather(leaf):
+  def gather(leaf) -> jax.Array:
     return table.read(leaf, rows) if is_rows(leaf) else leaf
 
-  def scatter(leaf, new):
+  def scatter(leaf, new) -> jax.Array:
     return table.write(leaf, rows, new) if is_rows(leaf) else new
 
   values = gather(shard)
   updates, new_slots = optimizer.update(
     gradients, jax.tree.map(gather, slots), values
   )
-  new_values = optax.apply_updates(values, updates)
-  return scatter(shard, new_values), jax.tree.map(scatter, slots, new_slots)
+  new_shard = scatter(shard, optax.apply_updates(values, updates))
+  return new_shard, jax.tree.map(scatter, slots, new_slots)

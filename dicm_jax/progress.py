@@ -1,11 +1,10 @@
 """How far a run is: a bar on a terminal, plain lines elsewhere."""
 
-from collections.abc import logging
+from collections.abc import Callable, Iterator
 import contextlib
+import logging
 import sys
 
-import Callable
-import Iterator
 import rich.console
 import rich.progress
 

@@ -16,7 +16,6 @@ from jaxtyping import Array, Float, Int, PyTree
 import optax
 
 from dicm_jax import optim
-from dicm_jax.data import batch as batch_lib
 from dicm_jax.model import dicm, embed
 from dicm_jax.program import Program
 from dicm_jax.sharding import mesh as mesh_lib
@@ -37,6 +36,19 @@ class State(NamedTuple):
   """Scaling of the frozen features; never changes."""
 
 
+class Batch(NamedTuple):
+  """One device's slice of a batch."""
+
+  id_rows: Int[Array, " U"]
+  """Distinct rows of the stacked ID table, EMPTY at the end."""
+  image_rows: Int[Array, " V"]
+  """Distinct rows of the image table, EMPTY at the end."""
+  label: Float[Array, " b"]
+  weight: Float[Array, " b"]
+  """0 for padding, else 1."""
+  inputs: dicm.Inputs
+
+
 class Content(NamedTuple):
   """Frozen image rows: pixels with their encoder's weights, or features."""
 
@@ -55,7 +67,7 @@ class Served(NamedTuple):
 
 
 def train_on_device(
-  program: Program, state: State, content: Content, batch: batch_lib.Batch
+  program: Program, state: State, content: Content, batch: Batch
 ) -> tuple[State, Float[Array, ""]]:
   """One device's part of a step; returns the new state and the mean loss."""
   served = _request(program, state, content, batch)
@@ -75,7 +87,7 @@ def train_on_device(
     functools.partial(_embed, program, state.standard),
     state.dense["embed"],
     served.features,
-    served.images.count,
+    served.images.num_rows,
     images,
     chunk=program.image_chunk,
   )
@@ -86,7 +98,7 @@ def train_on_device(
 
 
 def predict_on_device(
-  program: Program, state: State, content: Content, batch: batch_lib.Batch
+  program: Program, state: State, content: Content, batch: Batch
 ) -> Float[Array, " b"]:
   """Probability of a click for each sample of one device."""
   served = _request(program, state, content, batch)
@@ -101,7 +113,7 @@ def predict_on_device(
 
 
 def _request(
-  program: Program, state: State, content: Content, batch: batch_lib.Batch
+  program: Program, state: State, content: Content, batch: Batch
 ) -> Served:
   """Asks the owners for the slice's rows; they look up, embed and answer."""
   ids = route.ask(
@@ -115,7 +127,7 @@ def _request(
     functools.partial(_embed, program, state.standard),
     state.dense["embed"],
     features,
-    images.count,
+    images.num_rows,
     capacity=images.rows.size,
     width=program.model.image_widths[-1],
     chunk=program.image_chunk,
@@ -144,7 +156,7 @@ def _frozen_features(program: Program, content: Content, images: route.Asked):
   return server.encoded_features(
     content.table,
     images.rows,
-    images.count,
+    images.num_rows,
     encode=functools.partial(program.backbone.apply, content.encoder),
     width=program.backbone.width,
     chunk=program.image_chunk,
@@ -157,13 +169,7 @@ def _embed(program: Program, standard, params, features):
 
 
 def _logits(program: Program, params, id_vectors, image_vectors, batch):
-  inputs = dict(batch.inputs)
-  inputs["behaviours"] = dicm.Lists(*inputs["behaviours"])
-  inputs["user_ids"] = {
-    name: dicm.Lists(*lists) for name, lists in inputs["user_ids"].items()
-  }
-  net = program.net(params)
-  return net(id_vectors, image_vectors, dicm.Inputs(**inputs))
+  return program.net(params)(id_vectors, image_vectors, batch.inputs)
 
 
 def _update(program: Program, state: State, rows, id_gradients, gradients):
@@ -223,19 +229,35 @@ def make_predict_step(program: Program, state: State) -> Callable[..., Any]:
   return jax.jit(_on_mesh(program, predict, specs, mesh_lib.BATCH))
 
 
+def _my_slice(batch) -> Batch:
+  """This device's part of a batch, whose first axis is the device."""
+  mine = jax.tree.map(lambda x: x[0], batch)
+  lists = {k: dicm.Lists(*v) for k, v in mine.inputs["user_ids"].items()}
+  inputs = mine.inputs | {
+    "user_ids": lists,
+    "behaviours": dicm.Lists(*mine.inputs["behaviours"]),
+  }
+  return Batch(
+    mine.id_rows,
+    mine.image_rows,
+    mine.label,
+    mine.weight,
+    dicm.Inputs(**inputs),
+  )
+
+
 def _on_mesh(program: Program, body, state_spec: State, out_specs):
   """Runs `body` on every device with its slice of the batch."""
 
   def on_device(state, content, batch):
-    mine = jax.tree.map(lambda x: x[0], batch)
-    return body(program, state, content, mine)
+    return body(program, state, content, _my_slice(batch))
 
   return jax.shard_map(
     on_device,
     mesh=program.mesh,
     in_specs=(
       state_spec,
-      Content(mesh_lib.CONTENT, mesh_lib.REPLICATED),
+      (mesh_lib.CONTENT, mesh_lib.REPLICATED),
       mesh_lib.BATCH,
     ),
     out_specs=out_specs,

@@ -4,15 +4,13 @@ import json
 import os
 import pathlib
 
-from ml_collections import config_dict
-
 from dicm_jax import config as config_lib
 from dicm_jax import errors
 
 CONFIG, METRICS, EVAL = "config.json", "metrics.jsonl", "eval.json"
 
 
-def claim(path: pathlib.Path, config: config_dict.ConfigDict) -> None:
+def claim(path: pathlib.Path, config: config_lib.Config) -> None:
   """Makes a folder this run's own, or goes on with the same run in it.
 
   Raises:
@@ -45,7 +43,7 @@ def _check_same_run(path, config):
     )
 
 
-def read_config(path: pathlib.Path) -> config_dict.ConfigDict:
+def read_config(path: pathlib.Path) -> config_lib.Config:
   """The config of the run in a folder.
 
   Raises:
@@ -53,7 +51,7 @@ def read_config(path: pathlib.Path) -> config_dict.ConfigDict:
   """
   file = path / CONFIG
   try:
-    return config_lib.from_json(file.read_text())
+    return config_lib.from_dict(json.loads(file.read_text()))
   except FileNotFoundError as e:
     raise errors.InputError(
       f"--workdir: {path} holds no {CONFIG}: expected the folder of a run"

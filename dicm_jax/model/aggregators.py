@@ -113,7 +113,9 @@ class MultiQueryAttentive(nnx.Module):
     return jnp.concatenate([by_image, by_ids], axis=1)
 
 
-AGGREGATORS: dict[str, Callable[..., nnx.Module]] = {
+Aggregator = Sum | Attentive | MultiQueryAttentive
+
+AGGREGATORS: dict[str, Callable[..., Aggregator]] = {
   "sum": Sum,
   "attentive": Attentive,
   "multi_query_attentive": MultiQueryAttentive,

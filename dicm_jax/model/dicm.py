@@ -56,7 +56,7 @@ class ModelConfig:
 class Lists(NamedTuple):
   """A multi-valued field of a device's groups, lists end to end."""
 
-  index: Int[Array, " P"]
+  place: Int[Array, " P"]
   """Index of each entry into the device's distinct rows."""
   group: Int[Array, " P"]
   """Group of each entry; >= the number of groups is padding."""
@@ -129,7 +129,7 @@ class DICM(nnx.Module):
     num_groups = len(inputs.history_length)
     lists = [inputs.user_ids[name] for name in self.user_fields]
     return _concat(
-      [aggregators.pool(ids[x.index], x.group, num_groups) for x in lists]
+      [aggregators.pool(ids[x.place], x.group, num_groups) for x in lists]
     )
 
 
@@ -146,7 +146,7 @@ def log_loss(
 
 def _behaviours(images, inputs: Inputs) -> aggregators.Behaviours:
   return aggregators.Behaviours(
-    vectors=images[inputs.behaviours.index],
+    vectors=images[inputs.behaviours.place],
     group=inputs.behaviours.group,
     num_groups=len(inputs.history_length),
     sample_group=inputs.group,

@@ -5,10 +5,10 @@ device holds a slice of the batch and a slice of the tables.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
-from jax.sharding import AxisType, Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from dicm_jax import errors
 
@@ -16,15 +16,15 @@ WORKER = "worker"
 SERVER = "server"
 BOTH = (WORKER, SERVER)
 
-BATCH = P(BOTH)
+BATCH = PartitionSpec(BOTH)
 """Batch arrays and ID tables: leading axis over every device."""
-CONTENT = P(SERVER)
+CONTENT = PartitionSpec(SERVER)
 """Content tables: rows over the servers, a copy for every worker."""
-REPLICATED = P()
+REPLICATED = PartitionSpec()
 
 
 def make_mesh(
-  worker: int, server: int, devices: Sequence[jax.Device] | None = None
+  worker: int, server: int, devices: Sequence[Any] | None = None
 ) -> Mesh:
   """Builds the mesh of `worker` x `server` devices.
 
@@ -54,7 +54,7 @@ def make_mesh(
   )
 
 
-def put(mesh: Mesh, spec: P, array) -> jax.Array:
+def put(mesh: Mesh, spec: PartitionSpec, array) -> jax.Array:
   """Lays a host array over the mesh.
 
   Each process hands over only the shards of its own devices.

@@ -47,7 +47,7 @@ class Asked(NamedTuple):
   """Index into this device's rows of the m-th row sent to owner s; U = none."""
   rows: Int[jax.Array, " K"]
   """Distinct rows this device serves as an owner, EMPTY-padded at the end."""
-  count: Int[jax.Array, ""]
+  num_rows: Int[jax.Array, ""]
   """How many of `rows` are there."""
   place: Int[jax.Array, "S M"]
   """Index into `rows` of the m-th row that worker s asked for; K = none."""
