@@ -52,7 +52,7 @@ class Batch(NamedTuple):
 class Content(NamedTuple):
   """Frozen image rows: pixels with their encoder's weights, or features."""
 
-  table: Array
+  table: PyTree
   encoder: PyTree
 
 
@@ -257,7 +257,7 @@ def _on_mesh(program: Program, body, state_spec: State, out_specs):
     mesh=program.mesh,
     in_specs=(
       state_spec,
-      (mesh_lib.CONTENT, mesh_lib.REPLICATED),
+      Content(mesh_lib.CONTENT, mesh_lib.REPLICATED),
       mesh_lib.BATCH,
     ),
     out_specs=out_specs,
