@@ -31,7 +31,7 @@ class Route:
   """Static facts of one exchange."""
 
   name: str
-  """Label of its collectives in the compiled program, read by the ledger."""
+  """Name of its collectives in the compiled program, read by the ledger."""
   axes: tuple[str, ...]
   """Mesh axes over which the rows are spread."""
   owners: int

@@ -1,0 +1,65 @@
+"""Behaviour histories: what a user clicked strictly before a page view."""
+
+from jaxtyping import Int
+import numpy as np
+
+from dicm_jax.data import schema
+
+
+def earlier_clicks(
+  *,
+  group_user: Int[np.ndarray, " G"],
+  group_time: Int[np.ndarray, " G"],
+  click_user: Int[np.ndarray, " k"],
+  click_time: Int[np.ndarray, " k"],
+  click_value: Int[np.ndarray, " k"],
+  max_history: int,
+) -> tuple[schema.Jagged, int]:
+  """Lists each group's latest earlier clicks, oldest first.
+
+  Clicks of the group's own time stay out: a history that holds the present
+  would tell the label.
+
+  Args:
+    group_user: user of each group.
+    group_time: time of each group's first impression, from 0.
+    click_user: user of each click.
+    click_time: time of each click, from 0; equal times keep their order.
+    click_value: what is listed: the image row of each click.
+    max_history: at least 1; older clicks are left out and counted.
+
+  Returns:
+    The lists, and how many entries the maximum cut off over all groups.
+  """
+  span = 1 + max(group_time.max(initial=0), click_time.max(initial=0))
+  click_key = click_user * span + click_time
+  order = np.argsort(click_key, kind="stable")
+  sorted_key = click_key[order]
+  first = np.searchsorted(sorted_key, group_user * span)
+  end = np.searchsorted(sorted_key, group_user * span + group_time)
+  start = np.maximum(first, end - max_history)
+  length = end - start
+  offsets = np.concatenate([[0], np.cumsum(length)])
+  within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], length)
+  values = click_value[order[np.repeat(start, length) + within]]
+  return schema.Jagged(values, offsets), int((start - first).sum())
+
+
+def take(jagged: schema.Jagged, keep: Int[np.ndarray, " g"]) -> schema.Jagged:
+  """Keeps some of the lists.
+
+  Args:
+    jagged: the lists.
+    keep: numbers of the lists to keep, in the new order.
+
+  Returns:
+    The kept lists.
+
+  >>> lists = schema.Jagged(np.array([5, 6, 7]), np.array([0, 1, 3]))
+  >>> take(lists, np.array([1])).values.tolist()
+  [6, 7]
+  """
+  length = jagged.lengths[keep]
+  offsets = np.concatenate([[0], np.cumsum(length)])
+  shift = np.repeat(jagged.offsets[:-1][keep] - offsets[:-1], length)
+  return schema.Jagged(jagged.values[np.arange(offsets[-1]) + shift], offsets)

@@ -1,0 +1,139 @@
+"""A small click log on coloured squares, and runs on it, for tests."""
+
+import functools
+import io
+
+import jax
+import numpy as np
+from PIL import Image
+
+from dicm_jax import config as config_lib
+from dicm_jax import experiment, train
+from dicm_jax.data import pipeline, schema
+
+NUM_IMAGES = 40
+NUM_USERS = 30
+
+
+def values(**overrides) -> config_lib.Config:
+  """A small config; overrides by dotted key with '__' for '.'."""
+  flat = {
+    "seed": 0,
+    "data.path": "",
+    "mesh.worker": 1,
+    "mesh.server": -1,
+    "train.steps": 30,
+    "train.batch_size": 64,
+    "train.log_every_steps": 10,
+    "image.backbone": "squeezenet",
+    "image.weights": "",
+    "image.mode": "features",
+    "image.chunk": 8,
+    "model.name": "dicm",
+    "model.images": "both",
+    "model.aggregator": "multi_query_attentive",
+    "model.id_width": 12,
+    "model.image_widths": (16, 12),
+    "model.hidden_widths": (20, 8),
+    "sparse_optimizer.name": "adagrad",
+    "sparse_optimizer.learning_rate": 0.05,
+    "sparse_optimizer.decay_rate": 1.0,
+    "sparse_optimizer.decay_steps": 1000,
+    "dense_optimizer.name": "rmsprop",
+    "dense_optimizer.learning_rate": 0.001,
+    "dense_optimizer.decay_rate": 1.0,
+    "dense_optimizer.decay_steps": 1000,
+    "checkpoint.every_steps": 10,
+    "checkpoint.keep": 2,
+  }
+  flat |= {key.replace("__", "."): v for key, v in overrides.items()}
+  nested: dict = {}
+  for key, value in flat.items():
+    *path, last = key.split(".")
+    section = nested
+    for name in path:
+      section = section.setdefault(name, {})
+    section[last] = value
+  return config_lib.from_dict(nested)
+
+
+@functools.cache
+def dataset(seed: int = 0) -> schema.Dataset:
+  """Users who click what is red, in groups of 1 to 6 impressions."""
+  rng = np.random.default_rng(seed)
+  colours = rng.integers(0, 256, (NUM_IMAGES, 3))
+  return schema.Dataset(
+    features=(
+      schema.Feature(name="user_id", side="user", rows=NUM_USERS + 1),
+      schema.Feature(name="liked", side="user", rows=NUM_IMAGES + 1),
+      schema.Feature(name="ad_id", side="ad", rows=NUM_IMAGES + 1),
+      schema.Feature(name="position", side="ad", rows=7),
+    ),
+    train=click_log(rng, colours, num_groups=200),
+    test=click_log(rng, colours, num_groups=60),
+    image_names=tuple(f"{i}.png" for i in range(NUM_IMAGES)),
+    image_bytes=tuple(_png(colour) for colour in colours),
+    notice="toy",
+  )
+
+
+def click_log(rng, colours, *, num_groups: int) -> schema.ClickLog:
+  """Random groups; a red ad is clicked more often."""
+  size = rng.integers(1, 7, num_groups)
+  group = np.repeat(np.arange(num_groups), size)
+  n = len(group)
+  ad = rng.integers(0, NUM_IMAGES, n)
+  user = rng.integers(0, NUM_USERS, num_groups)
+  lengths = rng.integers(0, 6, num_groups)  # Some histories are empty.
+  offsets = np.concatenate([[0], np.cumsum(lengths)])
+  seen = rng.integers(0, NUM_IMAGES, offsets[-1])
+  probability = 1 / (1 + np.exp(-(colours[ad, 0] - 128) / 40))
+  return schema.ClickLog(
+    user_ids={
+      "user_id": schema.Jagged(user + 1, np.arange(num_groups + 1)),
+      "liked": schema.Jagged(seen + 1, offsets),
+    },
+    ad_ids={"ad_id": ad + 1, "position": rng.integers(0, 7, n)},
+    behaviour_images=schema.Jagged(seen, offsets),
+    ad_image=ad,
+    label=(rng.random(n) < probability).astype(np.float32),
+    group=group,
+    user=user,
+    true_probability=probability,
+  )
+
+
+def _png(colour) -> bytes:
+  pixels = np.full((16, 16, 3), colour, np.uint8)
+  pixels[4:8] //= 2
+  buffer = io.BytesIO()
+  Image.fromarray(pixels).save(buffer, format="PNG")
+  return buffer.getvalue()
+
+
+def build(worker: int = 1, server: int = 1, *, data=None, **overrides):
+  """The experiment on the first worker x server simulated devices."""
+  return experiment.build(
+    values(mesh__worker=worker, mesh__server=server, **overrides),
+    data=dataset() if data is None else data,
+    devices=jax.devices()[: worker * server],
+  )
+
+
+def run(x: experiment.Experiment, steps: int):
+  """Trains; returns the state and the losses."""
+  batches = pipeline.stream(
+    x.data.train,
+    x.order,
+    x.layout,
+    first_step=0,
+    end_step=steps,
+    num_devices=x.program.mesh.size,
+    capacities=x.capacities,
+  )
+  step = train.make_train_step(x.program, x.state)
+  state, losses = jax.tree.map(lambda leaf: leaf.copy(), x.state), []
+  for batch in batches:
+    state, loss = step(state, x.content, batch)
+    losses.append(float(loss))
+  return state, np.array(losses)
