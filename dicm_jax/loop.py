@@ -41,8 +41,9 @@ def train_and_evaluate(
     InputError: the config, the folder or the data are wrong.
     NonFiniteLoss: the loss is no number any more.
   """
-  workdir_lib.claim(workdir, config)
+  workdir_lib.check(workdir, config)
   x = experiment.build(config)
+  workdir_lib.claim(workdir, config)  # Not before all else is sound.
   _log_start(x)
   with checkpoint.manager(workdir, keep=config.checkpoint.keep) as saved:
     state = _restore_or_init(saved, x.state)
@@ -76,7 +77,6 @@ def _train(config, workdir, x: experiment.Experiment, state, saved):
     capacities=x.capacities,
   )
   train_step = train.make_train_step(x.program, state)
-  # Beside a checkpoint of another mesh, the same donation must hold.
   with progress.training(last, first) as show:
     since, start = first, time.monotonic()
     for step, batch in enumerate(batches, start=first + 1):

@@ -10,12 +10,12 @@ from dicm_jax import errors
 CONFIG, METRICS, EVAL = "config.json", "metrics.jsonl", "eval.json"
 
 
-def claim(path: pathlib.Path, config: config_lib.Config) -> None:
-  """Makes a folder this run's own, or goes on with the same run in it.
+def check(path: pathlib.Path, config: config_lib.Config) -> None:
+  """Looks whether a folder may become this run's; changes nothing.
 
   Raises:
     InputError: the folder belongs to a run of another config, or holds other
-      files, or cannot be made. Nothing in it is changed then.
+      files, or is none.
   """
   try:
     if path.exists() and not path.is_dir():
@@ -27,6 +27,18 @@ def claim(path: pathlib.Path, config: config_lib.Config) -> None:
         f"--workdir: {path} holds files but no {CONFIG}, so it is no run's "
         "folder; name an empty or a new one"
       )
+  except OSError as e:
+    raise errors.InputError(f"--workdir: {path}: {e.strerror}") from e
+
+
+def claim(path: pathlib.Path, config: config_lib.Config) -> None:
+  """Makes a folder this run's own, or goes on with the same run in it.
+
+  Raises:
+    InputError: as `check`, or the folder cannot be made or written.
+  """
+  check(path, config)
+  try:
     path.mkdir(parents=True, exist_ok=True)
     write_text(path / CONFIG, config_lib.to_json(config))
   except OSError as e:

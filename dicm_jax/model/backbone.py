@@ -1,0 +1,233 @@
+"""The frozen image encoders by name, with their weights."""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import hashlib
+import importlib.resources
+import pathlib
+from typing import Any
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree, UInt8
+import numpy as np
+
+from dicm_jax import errors
+from dicm_jax.model import download, squeezenet, vgg
+from dicm_jax.model import weights as weights_lib
+
+VERSION = 1
+"""Grows whenever the same weights give other features: caches depend on it."""
+
+# The five halvings of the picture leave nothing of a smaller one.
+_MIN_IMAGE_SIZE = 32
+
+Scaling = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spec:
+  """What there is to know of an encoder before it has weights."""
+
+  image_size: int
+  """Side in pixels of the pictures that published weights expect."""
+  width: int
+  """Length of the feature vector."""
+  build: Callable[..., nnx.Module]
+  """Called with image_size, dtype, rngs."""
+  layers: Callable[[int], tuple[weights_lib.Layer, ...]]
+  """Image size -> the tensors of a weights file."""
+  scaling: dict[weights_lib.Layout, Scaling]
+  """Mean and factor of the colours for each layout of weights files."""
+  bundled: str = ""
+  """File in the package's folder `pretrained`, and the default if there."""
+  bundled_notice: str = ""
+  published: download.Source | None = None
+  """What the word "download" fetches."""
+
+
+BACKBONES: dict[str, Spec] = {
+  "squeezenet": Spec(
+    image_size=squeezenet.IMAGE_SIZE,
+    width=squeezenet.WIDTH,
+    build=squeezenet.SqueezeNet,
+    layers=squeezenet.layers,
+    scaling={"keras": (squeezenet.KERAS_MEAN, (1.0, 1.0, 1.0))},
+    bundled="squeezenet1_1_notop.h5",
+    bundled_notice="bundled ImageNet weights (SqueezeNet 1.1, MIT licence)",
+  ),
+  "vgg16": Spec(
+    image_size=vgg.IMAGE_SIZE,
+    width=vgg.WIDTH,
+    build=vgg.VGG16,
+    layers=vgg.layers,
+    scaling={"keras": vgg.KERAS_INPUT, "torchvision": vgg.TORCHVISION_INPUT},
+    published=download.Source(
+      url="https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
+      "vgg16_weights_tf_dim_ordering_tf_kernels.h5",
+      size_bytes=553_467_096,
+      # keras.applications publishes no digest but this MD5. It guards against
+      # damage and against a changed file, not against its own publisher.
+      digest="64373286793e3c8b2b4e3219cbf3544b",
+      algorithm="md5",
+    ),
+  ),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Backbone:
+  """An encoder with its weights."""
+
+  name: str
+  image_size: int
+  """Side of the square pictures in pixels."""
+  width: int
+  """Length F of the feature vector."""
+  graphdef: nnx.GraphDef
+  params: PyTree
+  """Nested dicts of arrays."""
+  digest: str
+  """Hexadecimal SHA-256 of all that decides the features of a picture."""
+  notice: str
+  """What every report has to say about the weights."""
+
+  def apply(
+    self, params: PyTree, images: UInt8[Array, "K H W 3"]
+  ) -> Float[Array, "K F"]:
+    """Encodes pictures; pure, for use inside jit and shard_map.
+
+    Args:
+      params: as `self.params`, passed in so that it is no constant of the
+        compiled program.
+      images: uint8 [K, image_size, image_size, 3] in RGB order.
+
+    Returns:
+      float32 [K, width].
+    """
+    return nnx.merge(self.graphdef, params)(images)
+
+
+def make(
+  name: str,
+  *,
+  weights: str = "",
+  seed: int = 0,
+  dtype: str = "float32",
+  image_size: int | None = None,
+) -> Backbone:
+  """Builds an encoder and gives it its weights.
+
+  Args:
+    name: a key of `BACKBONES`.
+    weights: "" for the bundled ones, or random ones where none are bundled;
+      "random"; "download" for the published ones; or the path of a file
+      (.safetensors, .h5, .npz: see `weights.read`).
+    seed: of random weights.
+    dtype: of the arithmetic: "float32" or "bfloat16".
+    image_size: side of the pictures in pixels; None for the published size.
+
+  Raises:
+    errors.InputError: unknown name or dtype, too small a picture, or weights
+      that do not fit.
+  """
+  if name not in BACKBONES:
+    raise errors.unknown_name("backbone", name, BACKBONES)
+  if dtype not in ("float32", "bfloat16"):
+    raise errors.unknown_name("dtype", dtype, ("float32", "bfloat16"))
+  spec = BACKBONES[name]
+  size = spec.image_size if image_size is None else image_size
+  if size < _MIN_IMAGE_SIZE:
+    raise errors.InputError(
+      f"{name}: expected image_size of at least {_MIN_IMAGE_SIZE}; found {size}"
+    )
+
+  def build() -> nnx.Module:
+    return spec.build(
+      image_size=size, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(seed)
+    )
+
+  graphdef, state = nnx.split(nnx.eval_shape(build))
+  tensors, layout, notice = _tensors(name, spec, weights, size, seed)
+  params = _fill(
+    nnx.to_pure_dict(state), spec.layers(size), tensors, spec.scaling[layout]
+  )
+  # Random numbers differ in their last bits between devices: hash the seed.
+  drawn = _is_random(spec, weights)
+  identity = f"random {seed}" if drawn else _hash(params)
+  key = f"{name} {size} {dtype} {VERSION} {identity}"
+  return Backbone(
+    name=name,
+    image_size=size,
+    width=spec.width,
+    graphdef=graphdef,
+    params=params,
+    digest=hashlib.sha256(key.encode()).hexdigest(),
+    notice=f"{name}: {notice}",
+  )
+
+
+def _is_random(spec: Spec, weights: str) -> bool:
+  return weights == "random" or (not weights and not spec.bundled)
+
+
+def _tensors(
+  name: str, spec: Spec, weights: str, size: int, seed: int
+) -> tuple[dict[str, weights_lib.Tensors], weights_lib.Layout, str]:
+  """Finds what `weights` stands for: tensors, layout, notice."""
+  layers = spec.layers(size)
+  if _is_random(spec, weights):
+    layout = "torchvision" if "torchvision" in spec.scaling else "keras"
+    notice = (
+      f"RANDOM WEIGHTS (seed {seed}): the features are untrained and say"
+      " little about the pictures"
+    )
+    return weights_lib.random(layers, seed), layout, notice
+  if not weights:
+    folder = importlib.resources.files("dicm_jax.model") / "pretrained"
+    with importlib.resources.as_file(folder / spec.bundled) as path:
+      return *weights_lib.read(path, layers), spec.bundled_notice
+  if weights == "download":
+    if spec.published is None:
+      raise errors.InputError(
+        f"{name}: there is nothing to download; leave the weights empty for"
+        " the bundled ones"
+      )
+    path = download.fetch(spec.published, download.cache_dir())
+    return *weights_lib.read(path, layers), f"ImageNet weights ({path.name})"
+  path = pathlib.Path(weights)
+  tensors, layout = weights_lib.read(path, layers)
+  return tensors, layout, f"weights from {path.name} ({layout} layout)"
+
+
+def _fill(
+  params: dict[str, Any],
+  layers: Sequence[weights_lib.Layer],
+  tensors: dict[str, weights_lib.Tensors],
+  scaling: Scaling,
+) -> PyTree:
+  """Puts arrays in the place of shapes."""
+  for layer in layers:
+    place = params
+    for key in layer.path:
+      place = place[key]
+    place["kernel"] = tensors[layer.keras].kernel
+    place["bias"] = tensors[layer.keras].bias
+  mean, scale = scaling
+  params["normalise"] = {
+    "mean": np.array(mean, np.float32),
+    "scale": np.array(scale, np.float32),
+  }
+  return jax.tree.map(jnp.asarray, params)
+
+
+def _hash(params: PyTree) -> str:
+  """Hashes the numbers, so that one set of weights has one digest in any file.
+
+  Names and shapes are left out: `name` and `image_size` fix them.
+  """
+  digest = hashlib.sha256()
+  for leaf in jax.tree.leaves(params):
+    digest.update(np.ascontiguousarray(leaf).data)
+  return digest.hexdigest()

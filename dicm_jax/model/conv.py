@@ -1,0 +1,69 @@
+"""What the frozen image encoders share: input scaling and convolutions."""
+
+from collections.abc import Sequence
+
+from flax import nnx
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, UInt8
+
+
+class Constant(nnx.Variable):
+  """An array that belongs to the weights but is never trained."""
+
+
+class Normalise(nnx.Module):
+  """Turns uint8 RGB into what the first convolution was trained on.
+
+  The mean stays outside that convolution: folded into its bias, it would be
+  wrong at the border, where padding adds zeros after the subtraction.
+
+  Args:
+    mean: of red, green, blue, on the scale 0 .. 255.
+    scale: factor of each colour after the subtraction.
+  """
+
+  def __init__(self, mean: Sequence[float], scale: Sequence[float]):
+    self.mean = Constant(jnp.array(mean, jnp.float32))
+    self.scale = Constant(jnp.array(scale, jnp.float32))
+
+  def __call__(
+    self, images: UInt8[Array, "K H W 3"]
+  ) -> Float[Array, "K H W 3"]:
+    """Returns float32 (images - mean) * scale."""
+    mean = self.mean[...].reshape(1, 1, 1, 3)
+    scale = self.scale[...].reshape(1, 1, 1, 3)
+    return (images.astype(jnp.float32) - mean) * scale
+
+
+def make(
+  inputs: int,
+  outputs: int,
+  side: int,
+  *,
+  strides: int = 1,
+  padding: str = "SAME",
+  dtype: DTypeLike,
+  rngs: nnx.Rngs,
+) -> nnx.Conv:
+  """Returns a square convolution with He-normal float32 first values.
+
+  Args:
+    inputs: channels that come in.
+    outputs: channels that go out.
+    side: side of the kernel in pixels.
+    strides: step of the kernel in pixels, both ways.
+    padding: "SAME" or "VALID".
+    dtype: of the arithmetic.
+    rngs: source of the first values.
+  """
+  return nnx.Conv(
+    inputs,
+    outputs,
+    (side, side),
+    strides=strides,
+    padding=padding,
+    dtype=dtype,
+    kernel_init=nnx.initializers.he_normal(),
+    rngs=rngs,
+  )

@@ -1,0 +1,148 @@
+"""The cache of frozen features: computed once, resumed, never stale."""
+
+import io
+import pathlib
+
+from absl import logging
+import jax
+import numpy as np
+from PIL import Image
+import pytest
+
+from dicm_jax import errors, features
+from dicm_jax.model import backbone
+
+BLOCK = 4
+COUNT = 11  # two full blocks and one of three
+
+
+@pytest.fixture(scope="module")
+def net() -> backbone.Backbone:
+  return backbone.make("squeezenet", weights="random", image_size=32)
+
+
+@pytest.fixture(scope="module")
+def data() -> list[bytes]:
+  rng = np.random.default_rng(0)
+  found = []
+  for _ in range(COUNT):
+    out = io.BytesIO()
+    pixels = rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(out, "PNG")
+    found.append(out.getvalue())
+  return found
+
+
+class Computed:
+  """Counts the blocks that are decoded, and so not read from a file."""
+
+  def __init__(self, monkeypatch):
+    self.blocks = 0
+    decode_all = features.images_lib.decode_all
+
+    def count(*args, **kwargs):
+      self.blocks += 1
+      return decode_all(*args, **kwargs)
+
+    monkeypatch.setattr(features.images_lib, "decode_all", count)
+
+
+def _run(data, net, folder, on_progress=None):
+  names = [f"{i}.png" for i in range(len(data))]
+  return features.frozen_features(
+    data, names, net, cache_dir=folder, block=BLOCK, on_progress=on_progress
+  )
+
+
+def test_features_are_those_of_the_backbone(tmp_path, data, net):
+  done = []
+  found = _run(data, net, tmp_path, lambda *a: done.append(a))
+  pixels = features.images_lib.decode_all(data, [""] * COUNT, net.image_size)
+  expected = jax.jit(net.apply)(net.params, pixels)
+  assert found.dtype == np.float32
+  # Another batch size may sum in another order.
+  np.testing.assert_allclose(
+    found, expected, rtol=1e-5, atol=1e-5 * float(np.max(expected))
+  )
+  assert done == [(4, 11), (8, 11), (11, 11)]
+
+
+def test_second_run_computes_nothing(tmp_path, data, net, monkeypatch):
+  first = _run(data, net, tmp_path)
+  computed = Computed(monkeypatch)
+  np.testing.assert_array_equal(_run(data, net, tmp_path), first)
+  assert computed.blocks == 0
+
+
+def test_killed_run_goes_on_where_it_was(tmp_path, data, net, monkeypatch):
+  whole = _run(data, net, tmp_path / "whole")
+
+  def kill(done, total):
+    if done == 2 * BLOCK:
+      raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    _run(data, net, tmp_path / "cut", kill)
+  computed = Computed(monkeypatch)
+  np.testing.assert_array_equal(_run(data, net, tmp_path / "cut"), whole)
+  assert computed.blocks == 1
+
+
+class Trap:
+  """Leaves a file behind when it is unpickled."""
+
+  def __init__(self, path: pathlib.Path):
+    self.path = path
+
+  def __reduce__(self):
+    return pathlib.Path.touch, (self.path,)
+
+
+DAMAGE = {
+  "empty": lambda path: path.write_bytes(b""),
+  "cut": lambda path: path.write_bytes(path.read_bytes()[:-8]),
+  "other shape": lambda path: np.save(path, np.zeros((1, 512), np.float32)),
+  "other type": lambda path: np.save(path, np.zeros((BLOCK, 512))),
+  "nan": lambda path: np.save(path, np.full((BLOCK, 512), np.nan, np.float32)),
+  "pickle": lambda path: np.save(
+    path, np.array([Trap(path.parent / "sprung")]), allow_pickle=True
+  ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_block_is_computed_again(
+  tmp_path, data, net, monkeypatch, damage
+):
+  first = _run(data, net, tmp_path)
+  warnings = []
+  monkeypatch.setattr(logging, "warning", lambda m, *a: warnings.append(m % a))
+  computed = Computed(monkeypatch)
+  path = next(p for p in sorted(tmp_path.iterdir()) if len(np.load(p)) == BLOCK)
+  DAMAGE[damage](path)
+  np.testing.assert_array_equal(_run(data, net, tmp_path), first)
+  assert computed.blocks == 1
+  assert len(warnings) == 1
+  assert str(path) in warnings[0]
+  assert not (tmp_path / "sprung").exists()
+
+
+def test_other_weights_pictures_or_sizes_have_other_files(tmp_path, data, net):
+  _run(data[:BLOCK], net, tmp_path)
+  for seed, size in ((1, 32), (0, 40)):
+    other = backbone.make(
+      "squeezenet", weights="random", seed=seed, image_size=size
+    )
+    _run(data[:BLOCK], other, tmp_path)
+  _run(data[1 : BLOCK + 1], net, tmp_path)
+  assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_wrong_picture_is_named_and_leaves_no_file(tmp_path, data, net):
+  with pytest.raises(errors.InputError, match=r"^2\.png:"):
+    _run([*data[:2], b"wrong"], net, tmp_path)
+  assert list(tmp_path.iterdir()) == []
+
+
+def test_no_pictures(tmp_path, net):
+  assert _run([], net, tmp_path).shape == (0, 512)
