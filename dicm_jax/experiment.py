@@ -37,6 +37,8 @@ class Experiment:
   batch_size: int
   """Samples of a batch, over all devices."""
   capacities: batch_lib.Capacities
+  feature_width: int
+  """F, numbers of an image's frozen features."""
   program: Program
   content: train.Content
   state: train.State
@@ -101,6 +103,7 @@ def build(
     order=order,
     batch_size=config.train.batch_size,
     capacities=capacities,
+    feature_width=backbone.width,
     program=program,
     content=content,
     state=_first_state(config.seed, program, layout, params, standard),
@@ -147,20 +150,26 @@ def _backbone(config: config_lib.Config) -> backbone_lib.Backbone:
 
 def _networks(seed, model: dicm.ModelConfig, layout, backbone):
   """Definitions and first parameters of the two trainable networks."""
-  rngs = nnx.Rngs(seed)
-  net_def, net = nnx.split(
-    dicm.DICM(
+
+  def make():
+    rngs = nnx.Rngs(seed)
+    net = dicm.DICM(
       model,
       ad_fields=layout.names("ad"),
       user_fields=layout.names("user"),
       rngs=rngs,
     )
-  )
-  embed_def, layers = nnx.split(
-    embed.image_layers(backbone.width, model.image_widths, rngs=rngs)
-  )
-  params = {"embed": nnx.to_pure_dict(layers), "net": nnx.to_pure_dict(net)}
-  return net_def, embed_def, params
+    layers = embed.image_layers(backbone.width, model.image_widths, rngs=rngs)
+    return {"embed": layers, "net": net}
+
+  def definition(name: str):
+    return nnx.split(nnx.eval_shape(lambda: make()[name]))[0]
+
+  # One compilation in place of one for each layer's shape.
+  params = jax.jit(
+    lambda: {k: nnx.to_pure_dict(nnx.state(v)) for k, v in make().items()}
+  )()
+  return definition("net"), definition("embed"), params
 
 
 def _content(
@@ -226,14 +235,21 @@ def _routes(data: schema.Dataset, order, layout, mesh: Mesh):
       axes=mesh_lib.BOTH,
       owners=mesh.size,
       capacity=sizes["ids"],
+      spill=_spill(sizes["ids"]),
     ),
     route.Route(
       name="images",
       axes=(mesh_lib.SERVER,),
       owners=servers,
       capacity=sizes["images"],
+      spill=_spill(sizes["images"]),
     ),
   )
+
+
+def _spill(capacity: int) -> int:
+  """Few batches overflow, and by little: an eighth of the first round."""
+  return -(-capacity // 8)
 
 
 def _first_state(seed, program: Program, layout, params, standard):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import functools
 
 import jax
 from jaxtyping import Float, Int
@@ -10,8 +11,18 @@ import optax
 from dicm_jax import errors
 from dicm_jax.sharding import table
 
+INITIAL_ACCUMULATOR = 1e-6
+"""Where Adagrad's sums of squares start.
+
+The usual 0.1 suits losses summed over a batch. Ours is the mean, whose
+gradients are thousands of times smaller: 0.1 would outweigh them for the whole
+run, and rare rows would hardly move.
+"""
+
 SPARSE: dict[str, Callable[..., optax.GradientTransformation]] = {
-  "adagrad": optax.adagrad,
+  "adagrad": functools.partial(
+    optax.adagrad, initial_accumulator_value=INITIAL_ACCUMULATOR
+  ),
   # Lazy: the moments of a row move only in the steps that touch it.
   "adam": optax.adam,
   "sgd": optax.sgd,

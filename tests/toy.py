@@ -1,5 +1,6 @@
 """A small click log on coloured squares, and runs on it, for tests."""
 
+import dataclasses
 import functools
 import io
 
@@ -137,3 +138,39 @@ def run(x: experiment.Experiment, steps: int):
     state, loss = step(state, x.content, batch)
     losses.append(float(loss))
   return state, np.array(losses)
+
+
+def reordered(kind: str) -> schema.Dataset:
+  """The toy data with its rows moved to provoke the exchange.
+
+  Args:
+    kind: `one owner`: every ID and image row lies in the first buckets, so
+      that one device owns them all; `one id`: every sample has the same IDs
+      and image.
+  """
+  data = dataset()
+  if kind == "one owner":
+    stride, images = 256, lambda row: row % 16
+  else:
+    stride, images = 0, lambda row: row * 0 + 5
+  features = tuple(
+    dataclasses.replace(f, rows=max(f.rows * stride, 256))
+    for f in data.features
+  )
+
+  def move(log: schema.ClickLog) -> schema.ClickLog:
+    behaviours = log.behaviour_images
+    return dataclasses.replace(
+      log,
+      user_ids={
+        name: lists._replace(values=lists.values * stride)
+        for name, lists in log.user_ids.items()
+      },
+      ad_ids={name: rows * stride for name, rows in log.ad_ids.items()},
+      behaviour_images=behaviours._replace(values=images(behaviours.values)),
+      ad_image=images(log.ad_image),
+    )
+
+  return dataclasses.replace(
+    data, features=features, train=move(data.train), test=move(data.test)
+  )

@@ -2,11 +2,11 @@
 
 A worker asks for its distinct rows, grouped by owner into `capacity` places an
 owner; an all-to-all carries the row numbers over. Where a group is larger, the
-exchange runs further rounds, as many as the largest group of the mesh needs:
-overflow costs time, never data. The owner joins equal rows of several workers
-into one (the "unique cache" of the XDL model server), so that each is computed
-once. Vectors come back by the reverse all-to-all, gradients go the same way
-again and are summed per row before anybody sees them.
+exchange runs further, smaller rounds, as many as the largest group of the mesh
+needs: overflow costs time, never data. The owner joins equal rows of several
+workers into one (the "unique cache" of the XDL model server), so that each is
+computed once. Vectors come back by the reverse all-to-all, gradients go the
+same way again and are summed per row before anybody sees them.
 
 All functions run inside `jax.shard_map`, on one device's arrays.
 """
@@ -37,7 +37,15 @@ class Route:
   owners: int
   """Number of shards along `axes`."""
   capacity: int
-  """Rows one worker sends to one owner in a round."""
+  """Rows one worker sends to one owner in the first round."""
+  spill: int
+  """Rows one worker sends to one owner in each further round."""
+
+  def rounds(self, group):
+    """Rounds that a group of so many rows takes; an int or an array."""
+    # In integers max(x, 0) without a choice between NumPy's and JAX's.
+    over = (group - self.capacity) * (group > self.capacity)
+    return 1 + -(-over // self.spill)
 
 
 class Asked(NamedTuple):
@@ -70,10 +78,12 @@ def ask(route: Route, rows: Int[jax.Array, " U"], *, shard_rows: int) -> Asked:
     return Asked(here[None], rows, count, here[None], jnp.int32(1))
   source, rounds = _group_by_owner(route, rows)
 
-  def send(start, received):
-    index = _piece(route, source, start)
-    piece = rows.at[index].get(mode="fill", fill_value=EMPTY)
-    return _put_piece(received, start, _exchange(route, "rows", piece))
+  def send(start, size, received):
+    piece = rows.at[_piece(source, start, size)].get(
+      mode="fill", fill_value=EMPTY
+    )
+    got = _exchange(route, "rows", piece)
+    return jax.lax.dynamic_update_slice_in_dim(received, got, start, axis=1)
 
   received = _rounds(route, rounds, send, jnp.full_like(source, EMPTY))
   served, place, count = _distinct(received.reshape(-1))
@@ -95,11 +105,11 @@ def deliver(
   if route.owners == 1:
     return vectors
 
-  def send(start, out):
-    place = _piece(route, asked.place, start)
+  def send(start, size, out):
+    place = _piece(asked.place, start, size)
     piece = vectors.at[place].get(mode="fill", fill_value=0)
     got = _exchange(route, "vectors", piece)
-    return out.at[_piece(route, asked.source, start)].set(got, mode="drop")
+    return out.at[_piece(asked.source, start, size)].set(got, mode="drop")
 
   out = jnp.zeros((num_rows, vectors.shape[1]), vectors.dtype)
   return _rounds(route, asked.rounds, send, out)
@@ -112,11 +122,11 @@ def collect(
   if route.owners == 1:
     return gradients
 
-  def send(start, total):
-    source = _piece(route, asked.source, start)
+  def send(start, size, total):
+    source = _piece(asked.source, start, size)
     piece = gradients.at[source].get(mode="fill", fill_value=0)
     got = _exchange(route, "gradients", piece)
-    return total.at[_piece(route, asked.place, start)].add(got, mode="drop")
+    return total.at[_piece(asked.place, start, size)].add(got, mode="drop")
 
   total = jnp.zeros((asked.rows.size, gradients.shape[1]), gradients.dtype)
   return _rounds(route, asked.rounds, send, total)
@@ -146,11 +156,12 @@ def _group_by_owner(route, rows):
     running, jnp.minimum(owner, route.owners - 1)[:, None], axis=1
   )[:, 0]
   most = jax.lax.pmax(jnp.max(running[-1]), mesh_lib.BOTH)
-  length = -(-rows.size // route.capacity) * route.capacity
+  most_rounds = route.rounds(rows.size)
+  length = route.capacity + (most_rounds - 1) * route.spill
   source = jnp.full((route.owners, length), rows.size, jnp.int32)
   index = jnp.arange(rows.size, dtype=jnp.int32)
   source = source.at[owner, position - 1].set(index, mode="drop")
-  return source, -(-most // route.capacity)
+  return source, route.rounds(most)
 
 
 def _distinct(rows: Int[jax.Array, " n"]):
@@ -168,18 +179,17 @@ def _distinct(rows: Int[jax.Array, " n"]):
 
 
 def _rounds(route: Route, rounds, body: Callable, init):
-  """Runs `body(start, carry)` once a round, `start` being its first place."""
-  return jax.lax.fori_loop(
-    0, rounds, lambda k, carry: body(k * route.capacity, carry), init
-  )
+  """Runs `body(start, size, carry)` for the first and each further round."""
+
+  def further(k, carry):
+    start = route.capacity + (k - 1) * route.spill
+    return body(start, route.spill, carry)
+
+  return jax.lax.fori_loop(1, rounds, further, body(0, route.capacity, init))
 
 
-def _piece(route, array, start):
-  return jax.lax.dynamic_slice_in_dim(array, start, route.capacity, axis=1)
-
-
-def _put_piece(array, start, piece):
-  return jax.lax.dynamic_update_slice_in_dim(array, piece, start, axis=1)
+def _piece(array, start, size: int):
+  return jax.lax.dynamic_slice_in_dim(array, start, size, axis=1)
 
 
 def _exchange(route: Route, what: str, piece):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int, PyTree
+from jaxtyping import Float, Int, PyTree, Shaped
 
 from dicm_jax.sharding import table
 
@@ -45,7 +45,7 @@ def stored_features(
 
 
 def encoded_features(
-  shard: Int[jax.Array, "buckets slots H W C"],
+  shard: Shaped[jax.Array, "buckets slots *content"],
   rows: Int[jax.Array, " K"],
   count: Int[jax.Array, ""],
   *,

@@ -1,9 +1,11 @@
 """Tables whose rows lie in buckets, and access to one shard of them.
 
-A table of R rows is an array [BUCKETS, ceil(R / BUCKETS), ...]: row r lies in
-bucket r % BUCKETS at slot r // BUCKETS, and the bucket axis is sharded. So
-neighbouring (hot) rows spread, any device count that divides BUCKETS can load
-any checkpoint, and a table grows by lengthening its second axis.
+A table of R rows is an array [BUCKETS, ceil(R / BUCKETS), ...]: row r lies at
+slot r // BUCKETS of the bucket whose number is r % BUCKETS with its bits in
+reverse order. The bucket axis is sharded in blocks, so the reversal deals
+neighbouring rows, the hot ones where vocabularies are sorted by frequency,
+to different owners. Any device count that divides BUCKETS can load any
+checkpoint, and a table grows by lengthening its second axis.
 """
 
 import jax
@@ -15,6 +17,10 @@ import numpy as np
 from dicm_jax import errors
 
 BUCKETS = 256
+# Bit reversal of a byte; its own inverse.
+_REVERSED = np.array(
+  [int(f"{b:08b}"[::-1], 2) for b in range(BUCKETS)], np.int32
+)
 EMPTY = -1
 """Row number of padding: reads give zeros, writes and requests are dropped."""
 
@@ -36,10 +42,17 @@ def check_owners(owners: int) -> None:
 def owner_of(rows, owners: int):
   """Index of the shard that holds each row; works on NumPy and JAX arrays.
 
-  >>> owner_of(np.array([0, 31, 32, 255, 256]), 8).tolist()
-  [0, 0, 1, 7, 0]
+  >>> owner_of(np.array([0, 1, 2, 3, 4, 8, 256]), 8).tolist()
+  [0, 4, 2, 6, 1, 0, 0]
   """
-  return rows % BUCKETS // (BUCKETS // owners)
+  return _bucket_of(rows) // (BUCKETS // owners)
+
+
+def _bucket_of(rows):
+  """Bucket of each row; works on NumPy and JAX arrays."""
+  if isinstance(rows, np.ndarray):
+    return _REVERSED[rows % BUCKETS]
+  return jnp.asarray(_REVERSED)[rows % BUCKETS]
 
 
 def to_buckets(
@@ -49,14 +62,14 @@ def to_buckets(
   num_rows, *rest = rows.shape
   pad = slots(num_rows) * BUCKETS - num_rows
   filled = np.concatenate([rows, np.zeros((pad, *rest), rows.dtype)])
-  return np.ascontiguousarray(filled.reshape(-1, BUCKETS, *rest).swapaxes(0, 1))
+  return filled.reshape(-1, BUCKETS, *rest).swapaxes(0, 1)[_REVERSED]
 
 
 def from_buckets(
   table: Shaped[np.ndarray, " buckets slots *rest"], num_rows: int
 ) -> Shaped[np.ndarray, " R *rest"]:
   """Inverse of `to_buckets`."""
-  flat = table.swapaxes(0, 1).reshape(-1, *table.shape[2:])
+  flat = table[_REVERSED].swapaxes(0, 1).reshape(-1, *table.shape[2:])
   return flat[:num_rows]
 
 
@@ -85,7 +98,7 @@ def _flat(shard):
 def _index(shard, rows: Int[jax.Array, " K"]) -> Int[jax.Array, " K"]:
   """Flat index of rows in the shard that owns them; out of range if EMPTY."""
   buckets, num_slots = shard.shape[:2]
-  inside = rows % BUCKETS % buckets * num_slots + rows // BUCKETS
+  inside = _bucket_of(rows) % buckets * num_slots + rows // BUCKETS
   return jnp.where(rows == EMPTY, buckets * num_slots, inside)
 
 

@@ -1,0 +1,212 @@
+"""The ledger of a config's step: bytes on the wire, and what else there was.
+
+Table 2 of the DICM paper in kind: the traffic of the compiled step beside its
+lower bound, and beside what the two older ways to train with images would
+store and move: images kept with the samples (PS-worker), and raw features sent
+from servers to workers (PS-server).
+"""
+
+from collections.abc import Sequence
+import dataclasses
+
+from absl import app, flags
+import jax
+from ml_collections import config_flags
+import numpy as np
+
+from dicm_jax import command, config, errors, experiment, train
+from dicm_jax.data import batch as batch_lib
+from dicm_jax.data import pipeline
+from dicm_jax.sharding import ledger, mesh, route
+
+SCOPES = {
+  "ids": ("ids.rows", "images.rows"),
+  "image vectors": ("images.vectors", "images.gradients"),
+  "id vectors": ("ids.vectors", "ids.gradients"),
+  "dense gradients": ("dense.gradients",),
+}
+"""Parts of the traffic and the named scopes that belong to each."""
+FLOAT_BYTES = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ledger:
+  """A step's bytes, per device unless said otherwise."""
+
+  wire: dict[str, float]
+  """Sent by one device in this step, by part."""
+  image_wire: float
+  """Of it for images: row numbers, vectors and gradients."""
+  image_bound: float
+  """The least for the same: each distinct image of a worker asked for once,
+  its vector sent once and its gradient once."""
+  image_rounds: int
+  id_rounds: int
+  table_bytes: dict[str, int]
+  """Held by one device."""
+  stored_with_samples: dict[str, float]
+  """Of the whole mini-batch on all workers, by strategy."""
+  moved_in_all: dict[str, float]
+  """By all devices in this step, by strategy."""
+
+
+def measure(x: experiment.Experiment, step: int = 0) -> Ledger:
+  """Compiles the step and fills the ledger for one batch of training."""
+  batch = next(
+    pipeline.stream(
+      x.data.train,
+      x.order,
+      x.layout,
+      first_step=step,
+      end_step=step + 1,
+      num_devices=x.program.mesh.size,
+      capacities=x.capacities,
+    )
+  )
+  compiled = (
+    train.make_train_step(x.program, x.state)
+    .lower(x.state, x.content, batch)
+    .compile()
+  )
+  found = ledger.collectives(
+    compiled.as_text(), num_devices=x.program.mesh.size
+  )
+  rounds = {
+    "ids.": _rounds(batch.id_rows, x.program.id_route),
+    "images.": _rounds(batch.image_rows, x.program.image_route),
+  }
+
+  def sent(scope: str) -> float:
+    times = next((r for k, r in rounds.items() if scope.startswith(k)), 1)
+    return ledger.wire_bytes(found, scope, rounds=times)
+
+  wire = {part: sum(map(sent, scopes)) for part, scopes in SCOPES.items()}
+  wire["the rest"] = sent("") - sum(wire.values())
+  image_wire = sum(map(sent, (*SCOPES["image vectors"], "images.rows")))
+  stored, moved = _strategies(x, batch, wire)
+  return Ledger(
+    wire=wire,
+    image_wire=image_wire,
+    image_bound=_image_bound(x, batch),
+    image_rounds=rounds["images."],
+    id_rounds=rounds["ids."],
+    table_bytes={
+      "ID table": _on_device(x.state.ids),
+      "ID optimiser slots": sum(
+        _on_device(leaf)
+        for leaf in jax.tree.leaves(x.state.id_slots)
+        if leaf.shape == x.state.ids.shape
+      ),
+      "image table": _on_device(x.content.table),
+    },
+    stored_with_samples=stored,
+    moved_in_all=moved,
+  )
+
+
+def _rounds(rows, way: route.Route) -> int:
+  return way.rounds(route.largest_group(rows, way.owners))
+
+
+def _on_device(array: jax.Array) -> int:
+  return array.addressable_shards[0].data.nbytes
+
+
+def _width(x: experiment.Experiment) -> int:
+  return x.program.model.image_widths[-1]
+
+
+def _image_bound(x: experiment.Experiment, batch: batch_lib.Batch) -> float:
+  """Distinct images per worker x (id + vector + gradient), others' part."""
+  distinct = float(np.mean(np.sum(batch.image_rows != route.EMPTY, axis=1)))
+  owners = x.program.image_route.owners
+  bytes_an_image = FLOAT_BYTES * (1 + 2 * _width(x))
+  return distinct * bytes_an_image * (owners - 1) / owners
+
+
+def _strategies(x, batch: batch_lib.Batch, wire: dict[str, float]):
+  """Storage with the samples and traffic of the paper's three strategies."""
+  devices = x.program.mesh.size
+  feature_bytes = FLOAT_BYTES * x.feature_width
+  images = _images_with_samples(x, batch)
+  ids = FLOAT_BYTES * _ids_with_samples(batch)
+  rest = sum(wire.values()) - wire["image vectors"]
+  asked = np.sum(batch.image_rows != route.EMPTY)
+  stored = {
+    "PS-worker": ids + images * feature_bytes,
+    "PS-server": ids + images * FLOAT_BYTES,
+    "AMS": ids + images * FLOAT_BYTES,
+  }
+  moved = {
+    "PS-worker": rest * devices,
+    "PS-server": rest * devices + float(asked) * feature_bytes,
+    "AMS": sum(wire.values()) * devices,
+  }
+  return stored, moved
+
+
+def _images_with_samples(x, batch: batch_lib.Batch) -> int:
+  """Images that a mini-batch names, a group's behaviours counted once."""
+  behaviours = int(np.sum(batch.inputs["history_length"]))
+  ads = int(np.sum(batch.weight)) if x.layout.ad_images else 0
+  return ads + (behaviours if x.layout.behaviour_images else 0)
+
+
+def _ids_with_samples(batch: batch_lib.Batch) -> int:
+  """IDs that a mini-batch names, a group's counted once."""
+  num_groups = batch.inputs["history_length"].shape[1]
+  lists = batch.inputs["user_ids"].values()
+  of_groups = sum(int(np.sum(group < num_groups)) for _, group in lists)
+  return of_groups + sum(ids.size for ids in batch.inputs["ad_ids"].values())
+
+
+def lines(x: experiment.Experiment, made: Ledger) -> Sequence[str]:
+  """The ledger as a table for people."""
+  shape = "x".join(str(n) for n in x.program.mesh.devices.shape)
+  out = [
+    f"mesh {shape} ({mesh.WORKER} x {mesh.SERVER}), "
+    f"{x.batch_size} samples a step, {x.feature_width} numbers an image, "
+    f"rounds: ids {made.id_rounds}, images {made.image_rounds}",
+    "",
+    "sent by one device in a step, from the compiled HLO     bytes",
+  ]
+  out += [f"  {part:<48}{size:>11,.0f}" for part, size in made.wire.items()]
+  out += [f"  {'all':<48}{sum(made.wire.values()):>11,.0f}"]
+  ratio = made.image_wire / made.image_bound if made.image_bound else 1.0
+  out += [
+    f"  {'images: row numbers, vectors, gradients':<48}"
+    f"{made.image_wire:>11,.0f}",
+    f"  {'lower bound for the same':<48}{made.image_bound:>11,.0f}"
+    f"   x {ratio:.3f}",
+    "",
+    "held by one device                                       bytes",
+  ]
+  out += [f"  {k:<48}{size:>11,}" for k, size in made.table_bytes.items()]
+  out += [
+    "",
+    f"one mini-batch, all devices {'stored with samples':>28}{'moved':>16}",
+  ]
+  out += [
+    f"  {name:<26}{made.stored_with_samples[name]:>28,.0f}"
+    f"{made.moved_in_all[name]:>16,.0f}"
+    for name in made.moved_in_all
+  ]
+  return out
+
+
+def run() -> None:
+  """Runs the command."""
+  files = config_flags.DEFINE_config_file("config", None, "File of configs/.")
+  devices = flags.DEFINE_integer("cpu_devices", 0, "Simulated CPU devices.")
+  flags.mark_flag_as_required("config")
+
+  def main(argv: list[str]) -> None:
+    del argv
+    try:
+      command.start(devices.value)
+      x = experiment.build(config.from_dict(files.value.to_dict()))
+    except errors.InputError as e:
+      command.fail(e)
+    print("\n".join(lines(x, measure(x))))
+
+  app.run(main, flags_parser=command.parse_flags)

@@ -1,0 +1,276 @@
+"""Configs are checked at the border, and say which key is wrong."""
+
+import copy
+import dataclasses
+import importlib.util
+import json
+import pathlib
+import re
+
+import pytest
+
+from dicm_jax import config as config_lib
+from dicm_jax import errors
+from tests import toy
+
+CONFIGS = sorted(pathlib.Path(__file__).parents[1].glob("configs/*.py"))
+BASE = json.loads(config_lib.to_json(toy.values()))
+# A value other than the toy's for each key; a model has one name only.
+OTHER = {
+  "seed": 1,
+  "data.path": "elsewhere",
+  "mesh.worker": 2,
+  "mesh.server": 4,
+  "train.steps": 31,
+  "train.batch_size": 128,
+  "train.log_every_steps": 5,
+  "image.backbone": "vgg16",
+  "image.weights": "random",
+  "image.mode": "pixels",
+  "image.chunk": 4,
+  "model.images": "ad",
+  "model.aggregator": "sum",
+  "model.id_width": 6,
+  "model.image_widths": (16, 6),
+  "model.hidden_widths": (20, 9),
+  "sparse_optimizer.name": "sgd",
+  "sparse_optimizer.learning_rate": 0.06,
+  "sparse_optimizer.decay_rate": 0.5,
+  "sparse_optimizer.decay_steps": 7,
+  "dense_optimizer.name": "adam",
+  "dense_optimizer.learning_rate": 0.06,
+  "dense_optimizer.decay_rate": 0.5,
+  "dense_optimizer.decay_steps": 7,
+  "checkpoint.every_steps": 1,
+  "checkpoint.keep": 1,
+}
+# Where a run lies and what it reports on the way change nothing it learns.
+WITHOUT_EFFECT = (
+  "mesh.worker",
+  "mesh.server",
+  "train.log_every_steps",
+  "checkpoint.every_steps",
+  "checkpoint.keep",
+)
+
+
+def section_of(tree, key):
+  """The section that a dotted key lies in, and its name there."""
+  *path, last = key.split(".")
+  for name in path:
+    tree = tree[name]
+  return tree, last
+
+
+def changed(key, value):
+  tree = copy.deepcopy(BASE)
+  section, last = section_of(tree, key)
+  section[last] = value
+  return config_lib.from_dict(tree)
+
+
+def error_of(key, value):
+  with pytest.raises(errors.InputError) as caught:
+    changed(key, value)
+  return str(caught.value)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_file_makes_a_config(path):
+  spec = importlib.util.spec_from_file_location("config_file", path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  values = module.get_config()
+  assert values.is_locked
+  config = config_lib.from_dict(values.to_dict())
+  assert json.loads(config_lib.to_json(config)) == json.loads(values.to_json())
+
+
+def test_there_are_at_most_40_keys_and_all_are_tried_here():
+  keys = set(config_lib.flatten(toy.values()))
+  assert len(keys) <= 40
+  assert keys == {*OTHER, "model.name"}
+
+
+@pytest.mark.parametrize("key", OTHER)
+def test_json_keeps_every_value_and_its_type(key):
+  config = changed(key, OTHER[key])
+  again = config_lib.from_dict(json.loads(config_lib.to_json(config)))
+  assert again == config
+  assert hash(again) == hash(config)
+  found = config_lib.flatten(again)[key]
+  assert found == OTHER[key]
+  assert type(found) is type(OTHER[key])
+
+
+def test_tuples_survive_json():
+  config = toy.values(model__image_widths=(3, 2), model__hidden_widths=())
+  again = config_lib.from_dict(json.loads(config_lib.to_json(config)))
+  assert again.model.image_widths == (3, 2)
+  assert again.model.hidden_widths == ()
+
+
+def test_integer_is_fine_where_a_float_is_expected():
+  one, other = (changed("dense_optimizer.decay_rate", v) for v in (1, 1.0))
+  assert config_lib.to_json(one) == config_lib.to_json(other)
+
+
+@pytest.mark.parametrize(
+  "key, nearest",
+  [
+    ("sed", "seed"),
+    ("train.stpes", "train.steps"),
+    ("train.batchsize", "train.batch_size"),
+    ("sparse_optimizer.lerning_rate", "sparse_optimizer.learning_rate"),
+    ("data.pth", "data.path"),
+    ("dense_optimizer.nme", "dense_optimizer.name"),
+  ],
+)
+def test_unknown_key_names_the_nearest(key, nearest):
+  message = error_of(key, 1)
+  assert message.startswith(f"unknown config key {key!r}; did you mean")
+  assert f"did you mean {nearest!r}?" in message
+
+
+def test_unknown_section_is_an_unknown_key():
+  assert "unknown config key 'modle'" in error_of("modle", {"name": "dicm"})
+
+
+@pytest.mark.parametrize("key", ["seed", "train", "train.steps", "model.name"])
+def test_missing_key_is_named(key):
+  tree = copy.deepcopy(BASE)
+  section, last = section_of(tree, key)
+  del section[last]
+  with pytest.raises(errors.InputError, match=f"key {key} is missing$"):
+    config_lib.from_dict(tree)
+
+
+@pytest.mark.parametrize("value", [3, None, "steps", [1]])
+def test_section_that_is_none(value):
+  assert error_of("train", value) == (
+    f"train: expected a section, found {value!r}"
+  )
+
+
+@pytest.mark.parametrize(
+  "key, value",
+  [
+    ("seed", "x"),
+    ("seed", None),
+    ("train.steps", "many"),
+    ("train.steps", 2.5),
+    ("train.steps", True),
+    ("train.steps", [3]),
+    ("image.mode", 3),
+    ("model.aggregator", None),
+    ("data.path", 1),
+    ("dense_optimizer.name", 2),
+    ("dense_optimizer.learning_rate", "0.1"),
+    ("model.image_widths", 12),
+    ("model.image_widths", "12"),
+    ("model.hidden_widths", [12, "a"]),
+  ],
+)
+def test_value_of_another_type_is_named(key, value):
+  message = error_of(key, value)
+  assert message.startswith(f"{key}: expected ")
+  assert repr(value) in message or repr(tuple(value)) in message
+
+
+@pytest.mark.parametrize(
+  "key",
+  [
+    "train.steps",
+    "train.batch_size",
+    "train.log_every_steps",
+    "image.chunk",
+    "checkpoint.every_steps",
+    "checkpoint.keep",
+    "model.id_width",
+  ],
+)
+def test_counts_begin_at_one(key):
+  for value in (0, -1):
+    assert error_of(key, value) == f"{key}: expected >= 1, found {value}"
+  assert config_lib.flatten(changed(key, 1))[key] == 1
+
+
+def test_seed_is_not_negative():
+  assert error_of("seed", -1) == "seed: expected >= 0, found -1"
+  assert changed("seed", 0).seed == 0
+
+
+@pytest.mark.parametrize("side", ["sparse_optimizer", "dense_optimizer"])
+@pytest.mark.parametrize("name", ["learning_rate", "decay_rate"])
+@pytest.mark.parametrize("value", [0.0, -0.1, float("nan")], ids=str)
+def test_rates_are_positive(side, name, value):
+  message = error_of(f"{side}.{name}", value)
+  assert name in message
+  assert message.endswith(f"found {value}")
+
+
+@pytest.mark.parametrize("side", ["sparse_optimizer", "dense_optimizer"])
+@pytest.mark.parametrize("value", [0, -3])
+def test_decay_steps_are_positive(side, value):
+  message = error_of(f"{side}.decay_steps", value)
+  assert "decay_steps" in message
+  assert message.endswith(f"found {value}")
+
+
+def test_widths_are_positive_and_images_have_one_at_least():
+  for value in ([], [0], [16, -1]):
+    assert error_of("model.image_widths", value).startswith(
+      "model.image_widths: expected "
+    )
+  assert "model.hidden_widths" in error_of("model.hidden_widths", [20, 0])
+
+
+@pytest.mark.parametrize(
+  "key, value, nearest",
+  [
+    ("image.mode", "pixel", "pixels"),
+    ("model.name", "dcim", "dicm"),
+    ("model.images", "behavior", "behaviour"),
+    ("model.aggregator", "multi_query_attention", "multi_query_attentive"),
+  ],
+)
+def test_unknown_name_gives_the_nearest(key, value, nearest):
+  message = error_of(key, value)
+  assert message.startswith(
+    f"unknown {key} {value!r}; did you mean {nearest!r}"
+  )
+
+
+@pytest.mark.parametrize("key", OTHER)
+def test_digest_is_of_what_decides_the_result(key):
+  same = config_lib.digest(changed(key, OTHER[key])) == config_lib.digest(
+    toy.values()
+  )
+  assert same == (key in WITHOUT_EFFECT)
+
+
+def test_digest_is_hexadecimal_sha_256():
+  assert re.fullmatch("[0-9a-f]{64}", config_lib.digest(toy.values()))
+
+
+@pytest.mark.parametrize("key", OTHER)
+def test_restart_may_change_the_mesh_the_length_and_reports_alone(key):
+  before, now = toy.values(), changed(key, OTHER[key])
+  found = config_lib.differences(now, before)
+  if key in (*WITHOUT_EFFECT, "train.steps"):
+    assert found == []
+  else:
+    old = config_lib.flatten(before)[key]
+    assert found == [f"{key}: {old!r} -> {OTHER[key]!r}"]
+
+
+def test_differences_are_sorted_by_key():
+  now = toy.values(seed=1, data__path="x", mesh__worker=4)
+  lines = config_lib.differences(now, toy.values())
+  assert lines == ["data.path: '' -> 'x'", "seed: 0 -> 1"]
+  assert config_lib.differences(now, now) == []
+
+
+def test_configs_cannot_be_changed():
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    toy.values().train.steps = 3

@@ -1,0 +1,273 @@
+"""Batches read back to what the log says, sample by sample, in plain Python."""
+
+import jax
+import numpy as np
+import pytest
+
+from dicm_jax.data import batch, pipeline, schema
+from tests import toy
+
+LOG = toy.dataset().train
+FEATURES = toy.dataset().features
+SAMPLES = np.arange(24, 88)
+
+
+def layout_of(*, ads=True, behaviours=True):
+  return batch.Layout(
+    features=FEATURES, ad_images=ads, behaviour_images=behaviours
+  )
+
+
+LAYOUT = layout_of()
+
+
+def values_of(jagged, group):
+  start, end = jagged.offsets[group], jagged.offsets[group + 1]
+  return jagged.values[start:end].tolist()
+
+
+def stacked(name, ids):
+  """Rows of the ids in the stack: those of earlier features come before."""
+  before = 0
+  for feature in FEATURES:
+    if feature.name == name:
+      return [before + i for i in ids]
+    before += feature.rows
+  raise KeyError(name)
+
+
+def from_log(sample, layout):
+  """All that a batch has to say of a sample, looked up in the log."""
+  group = int(LOG.group[sample])
+  behaviours = values_of(LOG.behaviour_images, group)
+  return {
+    "label": float(LOG.label[sample]),
+    "ad": {n: stacked(n, [ids[sample]]) for n, ids in LOG.ad_ids.items()},
+    "user": {
+      name: stacked(name, values_of(lists, group))
+      for name, lists in LOG.user_ids.items()
+    },
+    "ad_image": int(LOG.ad_image[sample]) if layout.ad_images else None,
+    "behaviours": behaviours if layout.behaviour_images else [],
+    "pairs": behaviours if layout.behaviour_images else [],
+    "history_length": len(behaviours),
+  }
+
+
+def from_batch(made, layout):
+  """The same of all samples, read back from the batch's own arrays."""
+  devices, size = made.label.shape
+  return [
+    _one_from_batch(jax.tree.map(lambda x, d=d: x[d].tolist(), made), i, layout)
+    for d in range(devices)
+    for i in range(size)
+  ]
+
+
+def _one_from_batch(made, i, layout):
+  inputs, ids, images = made.inputs, made.id_rows, made.image_rows
+  group = inputs["group"][i]
+
+  def of_group(lists, rows):
+    entries = zip(*lists, strict=True)
+    return [rows[place] for place, owner in entries if owner == group]
+
+  behaviours, _ = inputs["behaviours"]
+  pairs = zip(inputs["pair_behaviour"], inputs["pair_sample"], strict=True)
+  return {
+    "label": made.label[i],
+    "ad": {n: [ids[place[i]]] for n, place in inputs["ad_ids"].items()},
+    "user": {n: of_group(x, ids) for n, x in inputs["user_ids"].items()},
+    "ad_image": images[inputs["ad_image"][i]] if layout.ad_images else None,
+    "behaviours": of_group(inputs["behaviours"], images),
+    "pairs": [images[behaviours[b]] for b, sample in pairs if sample == i],
+    "history_length": inputs["history_length"][group],
+  }
+
+
+def build(samples, layout=LAYOUT, devices=1, capacities=None):
+  return batch.build(
+    LOG, samples, layout, num_devices=devices, capacities=capacities
+  )
+
+
+def shapes(tree):
+  return [leaf.shape for leaf in jax.tree.leaves(tree)]
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+def test_slices_hold_the_samples_of_the_log_in_order(devices):
+  made = build(SAMPLES, devices=devices)
+  assert made.label.shape == (devices, len(SAMPLES) // devices)
+  found = from_batch(made, LAYOUT)
+  assert found == [from_log(s, LAYOUT) for s in SAMPLES]
+
+
+@pytest.mark.parametrize("ads", [True, False])
+@pytest.mark.parametrize("behaviours", [True, False])
+def test_only_images_asked_for_are_there(ads, behaviours):
+  layout = layout_of(ads=ads, behaviours=behaviours)
+  made = build(SAMPLES, layout, devices=2)
+  expected = [from_log(s, layout) for s in SAMPLES]
+  assert from_batch(made, layout) == expected
+  for device, part in enumerate(np.split(np.arange(len(SAMPLES)), 2)):
+    asked = {x for i in part for x in expected[i]["behaviours"]}
+    if ads:
+      asked |= {expected[i]["ad_image"] for i in part}
+    rows = made.image_rows[device]
+    assert rows[rows != batch.EMPTY].tolist() == sorted(asked)
+
+
+def test_distinct_rows_ascend_and_empty_stands_at_the_end():
+  made = build(SAMPLES, devices=4)
+  expected = [from_log(s, LAYOUT) for s in SAMPLES]
+  for device, part in enumerate(np.split(np.arange(len(SAMPLES)), 4)):
+    asked = set()
+    for i in part:
+      for rows in [*expected[i]["ad"].values(), *expected[i]["user"].values()]:
+        asked |= set(rows)
+    padding = [batch.EMPTY] * (made.id_rows.shape[1] - len(asked))
+    assert made.id_rows[device].tolist() == sorted(asked) + padding
+
+
+def test_padding_samples_weigh_nothing_and_change_no_other():
+  padded = np.concatenate([SAMPLES[:13], np.full(19, batch.EMPTY)])
+  made = build(padded, devices=4)
+  weight = made.weight.reshape(-1)
+  assert weight.tolist() == [1.0] * 13 + [0.0] * 19
+  found = from_batch(made, LAYOUT)[:13]
+  assert found == [from_log(s, LAYOUT) for s in SAMPLES[:13]]
+
+
+def test_padding_entries_point_out_of_range():
+  made = build(SAMPLES, devices=2)
+  inputs = made.inputs
+  num_groups = inputs["history_length"].shape[1]
+  lists = [*inputs["user_ids"].values(), inputs["behaviours"]]
+  for device, samples in enumerate(np.split(SAMPLES, 2)):
+    groups = sorted(set(LOG.group[samples].tolist()))
+    for owners, log_lists in zip(
+      [owner[device].tolist() for _, owner in lists],
+      [*LOG.user_ids.values(), LOG.behaviour_images],
+      strict=True,
+    ):
+      lengths = [len(values_of(log_lists, g)) for g in groups]
+      real = [i for i, n in enumerate(lengths) for _ in range(n)]
+      assert owners == real + [num_groups] * (len(owners) - len(real))
+    pairs = inputs["pair_sample"][device].tolist()
+    real = [
+      i
+      for i, s in enumerate(samples)
+      for _ in values_of(LOG.behaviour_images, LOG.group[s])
+    ]
+    assert pairs == real + [len(samples)] * (len(pairs) - len(real))
+    assert (inputs["history_length"][device, len(groups) :] == 0).all()
+
+
+def test_group_cut_by_a_slice_border_is_whole_on_both_sides():
+  group = int(np.flatnonzero(np.bincount(LOG.group)[1:] == 4)[0]) + 1
+  first = int(np.flatnonzero(LOG.group == group)[0])
+  samples = np.arange(first - 1, first + 5)  # A neighbour on either side.
+  made = build(samples, devices=2)
+  assert from_batch(made, LAYOUT) == [from_log(s, LAYOUT) for s in samples]
+  assert made.inputs["group"][1, 0] == 0
+
+
+def test_group_that_comes_twice_apart_keeps_its_lists():
+  one = np.flatnonzero(LOG.group == 3)
+  other = np.flatnonzero(LOG.group == 5)
+  samples = np.concatenate([one, other, one])
+  made = build(samples)
+  assert from_batch(made, LAYOUT) == [from_log(s, LAYOUT) for s in samples]
+
+
+def test_samples_without_any_history():
+  empty = np.flatnonzero(LOG.behaviour_images.lengths[LOG.group] == 0)[:8]
+  made = build(empty, devices=2)
+  assert from_batch(made, LAYOUT) == [from_log(s, LAYOUT) for s in empty]
+  assert (made.inputs["history_length"] == 0).all()
+  assert (made.inputs["pair_sample"] == 4).all()
+  nothing = build(empty, layout_of(ads=False), devices=2)
+  assert (nothing.image_rows == batch.EMPTY).all()
+
+
+def test_offsets_lay_the_features_end_to_end():
+  assert LAYOUT.offsets == {
+    feature.name: stacked(feature.name, [0])[0] for feature in FEATURES
+  }
+  assert LAYOUT.num_rows == sum(feature.rows for feature in FEATURES)
+  assert LAYOUT.names("user") == ("user_id", "liked")
+  assert LAYOUT.names("ad") == ("ad_id", "position")
+
+
+def test_a_side_without_features_is_no_error():
+  for side in ("user", "ad"):
+    layout = batch.Layout(
+      features=tuple(f for f in FEATURES if f.side == side),
+      ad_images=True,
+      behaviour_images=True,
+    )
+    made = build(SAMPLES, layout)
+    assert set(made.inputs["ad_ids"]) == set(layout.names("ad"))
+    assert set(made.inputs["user_ids"]) == set(layout.names("user"))
+    assert (made.id_rows >= batch.EMPTY).all()
+    assert made.id_rows.max() < layout.num_rows
+
+
+def test_rungs_ascend_by_a_quarter_at_most():
+  rungs = [batch.rung(n) for n in range(5000)]
+  assert rungs == sorted(rungs)
+  assert rungs[0] == 16
+  for n, room in enumerate(rungs):
+    assert n <= room <= max(16, 1.25 * n)
+    assert batch.rung(room) == room
+  for low in (16, 64, 1024):
+    assert len({r for r in rungs if low < r <= 2 * low}) == 4
+
+
+def test_probed_room_makes_every_batch_the_same_size():
+  order = pipeline.shuffled(LOG, 0, 32)
+  samples = [order(step) for step in range(8)]
+  room = batch.probe(LOG, samples, LAYOUT, num_devices=2)
+  made = [build(s, devices=2, capacities=room) for s in samples]
+  assert len({tuple(shapes(b)) for b in made}) == 1
+  for b, s in zip(made, samples, strict=True):
+    assert from_batch(b, LAYOUT) == [from_log(i, LAYOUT) for i in s]
+  tight = {tuple(shapes(build(s, devices=2))) for s in samples}
+  assert len(tight) > 1  # Else the room given was of no use.
+
+
+def test_batch_that_needs_more_room_gets_the_next_rung():
+  room = batch.probe(LOG, [SAMPLES[:8]], LAYOUT, num_devices=1)
+  made = build(SAMPLES, capacities=room)
+  assert shapes(made) == shapes(build(SAMPLES))
+  needed = len({row for row in made.id_rows[0].tolist() if row >= 0})
+  assert room["id_rows"] < needed
+  assert made.id_rows.shape[1] == batch.rung(needed)
+
+
+def test_images_only_in_behaviours_or_only_in_ads_both_arrive():
+  log = schema.ClickLog(
+    user_ids={"u": schema.Jagged(np.array([1, 2]), np.array([0, 1, 2]))},
+    ad_ids={"a": np.array([3, 0])},
+    behaviour_images=schema.Jagged(np.array([7, 5, 7]), np.array([0, 0, 3])),
+    ad_image=np.array([9, 2]),
+    label=np.array([0.0, 1.0]),
+    group=np.array([0, 1]),
+    user=np.array([0, 1]),
+  )
+  layout = batch.Layout(
+    features=(
+      schema.Feature(name="u", side="user", rows=4),
+      schema.Feature(name="a", side="ad", rows=4),
+    ),
+    ad_images=True,
+    behaviour_images=True,
+  )
+  made = batch.build(log, np.arange(2), layout, num_devices=1)
+  assert made.id_rows[0, :5].tolist() == [1, 2, 4, 7, batch.EMPTY]
+  assert made.image_rows[0, :5].tolist() == [2, 5, 7, 9, batch.EMPTY]
+  assert made.inputs["ad_image"].tolist() == [[3, 0]]
+  places, groups = made.inputs["behaviours"]
+  assert places[0, :3].tolist() == [2, 1, 2]
+  assert groups[0, :3].tolist() == [1, 1, 1]

@@ -1,0 +1,158 @@
+"""A sharded run is the one-device run: losses, parameters, table rows."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from dicm_jax import train
+from dicm_jax.data import pipeline
+from dicm_jax.sharding import mesh as mesh_lib
+from dicm_jax.sharding import route
+from tests import toy
+
+STEPS = 30
+MESHES = [
+  (1, 8),
+  (2, 4),
+  *(
+    pytest.param(*shape, marks=pytest.mark.slow)
+    for shape in [(1, 2), (4, 2), (8, 1)]
+  ),
+]
+
+
+@functools.cache
+def one_device(kind: str = "as it is"):
+  """State and losses of the run without any exchange."""
+  data = None if kind == "as it is" else toy.reordered(kind)
+  return toy.run(toy.build(1, 1, data=data), STEPS)
+
+
+def assert_same_run(found, expected):
+  """Each array agrees to 1e-4 of its largest entry, each loss to 1e-4."""
+  np.testing.assert_allclose(found[1], expected[1], rtol=1e-4)
+  leaves = jax.tree_util.tree_leaves_with_path(expected[0])
+  for (path, right), left in zip(
+    leaves, jax.tree.leaves(found[0]), strict=True
+  ):
+    scale = np.abs(right).max()
+    np.testing.assert_allclose(
+      left, right, rtol=1e-4, atol=1e-4 * scale, err_msg=str(path)
+    )
+
+
+def with_capacity(x, capacity: int):
+  """The experiment with less room a round than its batches need."""
+
+  def smaller(way: route.Route) -> route.Route:
+    assert way.capacity > capacity
+    return dataclasses.replace(way, capacity=capacity, spill=2)
+
+  program = dataclasses.replace(
+    x.program,
+    id_route=smaller(x.program.id_route),
+    image_route=smaller(x.program.image_route),
+  )
+  return dataclasses.replace(x, program=program)
+
+
+@pytest.mark.parametrize(("worker", "server"), MESHES)
+def test_mesh_does_not_change_the_run(worker, server):
+  x = toy.build(worker, server)
+  found = toy.run(x, STEPS)
+  assert_same_run(found, one_device())
+  assert found[1][-1] < found[1][0]  # It learned something at all.
+  mesh = x.program.mesh
+  for array, spec in (
+    (found[0].ids, mesh_lib.BATCH),
+    (x.content.table, mesh_lib.CONTENT),
+  ):
+    expected = jax.sharding.NamedSharding(mesh, spec)
+    assert array.sharding.is_equivalent_to(expected, array.ndim)
+
+
+def test_some_owner_has_nothing_to_serve():
+  """Holds of the toy data on eight servers: what the tests above rely on."""
+  x = toy.build(1, 8)
+  batch = next(
+    pipeline.stream(
+      x.data.train,
+      x.order,
+      x.layout,
+      first_step=0,
+      end_step=1,
+      num_devices=8,
+      capacities=x.capacities,
+    )
+  )
+  for rows in (batch.id_rows, batch.image_rows):
+    owners = route.table.owner_of(rows[rows != route.EMPTY], 8)
+    assert 0 < len(np.unique(owners)) < 8
+
+
+@pytest.mark.parametrize(("worker", "server"), [(1, 8), (2, 4)])
+@pytest.mark.slow
+def test_overflow_takes_rounds_and_changes_nothing(worker, server):
+  x = with_capacity(toy.build(worker, server), 5)
+  assert_same_run(toy.run(x, STEPS), one_device())
+
+
+@pytest.mark.parametrize("kind", ["one owner", "one id"])
+@pytest.mark.parametrize(("worker", "server"), [(1, 8), (2, 4)])
+@pytest.mark.slow
+def test_skewed_rows_do_not_change_the_run(kind, worker, server):
+  x = toy.build(worker, server, data=toy.reordered(kind))
+  assert_same_run(toy.run(x, STEPS), one_device(kind))
+
+
+@pytest.mark.slow
+def test_pixels_give_the_trajectory_of_features():
+  x = toy.build(1, 2, image__mode="pixels")
+  assert x.content.table.dtype == np.uint8
+  pixels = toy.run(x, 10)
+  features = toy.run(toy.build(1, 2), 10)
+  assert_same_run(pixels, features)
+
+
+@pytest.mark.slow
+def test_adam_with_decay_agrees_across_meshes():
+  adam = {
+    "sparse_optimizer__name": "adam",
+    "sparse_optimizer__learning_rate": 0.001,
+    "dense_optimizer__name": "adam",
+    "dense_optimizer__decay_rate": 0.9,
+    "dense_optimizer__decay_steps": 10,
+  }
+  found = toy.run(toy.build(1, 8, **adam), 10)
+  assert_same_run(found, toy.run(toy.build(1, 1, **adam), 10))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images", ["none", "ad", "behaviour"])
+@pytest.mark.parametrize("aggregator", ["sum", "attentive"])
+def test_other_networks_train_on_a_mesh(images, aggregator):
+  options = {"model__images": images, "model__aggregator": aggregator}
+  found = toy.run(toy.build(2, 2, **options), 5)
+  assert_same_run(found, toy.run(toy.build(1, 1, **options), 5))
+
+
+def test_step_donates_its_state():
+  x = toy.build(1, 1)
+  step = train.make_train_step(x.program, x.state)
+  batch = next(
+    pipeline.stream(
+      x.data.train,
+      x.order,
+      x.layout,
+      first_step=0,
+      end_step=1,
+      num_devices=1,
+      capacities=x.capacities,
+    )
+  )
+  state = jax.tree.map(lambda leaf: leaf.copy(), x.state)
+  step(state, x.content, batch)
+  assert state.ids.is_deleted()
