@@ -6,8 +6,9 @@ store and move: images kept with the samples (PS-worker), and raw features sent
 from servers to workers (PS-server).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
+import math
 
 from absl import app, flags
 import jax
@@ -33,7 +34,7 @@ FLOAT_BYTES = 4
 class Ledger:
   """A step's bytes, per device unless said otherwise."""
 
-  wire: dict[str, float]
+  wire: Mapping[str, float]
   """Sent by one device in this step, by part."""
   image_wire: float
   """Of it for images: row numbers, vectors and gradients."""
@@ -44,9 +45,9 @@ class Ledger:
   id_rounds: int
   table_bytes: dict[str, int]
   """Held by one device."""
-  stored_with_samples: dict[str, float]
+  stored_with_samples: Mapping[str, int]
   """Of the whole mini-batch on all workers, by strategy."""
-  moved_in_all: dict[str, float]
+  moved_in_all: Mapping[str, float]
   """By all devices in this step, by strategy."""
 
 
@@ -69,7 +70,7 @@ def measure(x: experiment.Experiment, step: int = 0) -> Ledger:
     .compile()
   )
   found = ledger.collectives(
-    compiled.as_text(), num_devices=x.program.mesh.size
+    compiled.as_text() or "", num_devices=x.program.mesh.size
   )
   rounds = {
     "ids.": _rounds(batch.id_rows, x.program.id_route),
@@ -80,9 +81,9 @@ def measure(x: experiment.Experiment, step: int = 0) -> Ledger:
     times = next((r for k, r in rounds.items() if scope.startswith(k)), 1)
     return ledger.wire_bytes(found, scope, rounds=times)
 
-  wire = {part: sum(map(sent, scopes)) for part, scopes in SCOPES.items()}
+  wire = {part: math.fsum(map(sent, scopes)) for part, scopes in SCOPES.items()}
   wire["the rest"] = sent("") - sum(wire.values())
-  image_wire = sum(map(sent, (*SCOPES["image vectors"], "images.rows")))
+  image_wire = math.fsum(map(sent, (*SCOPES["image vectors"], "images.rows")))
   stored, moved = _strategies(x, batch, wire)
   return Ledger(
     wire=wire,
@@ -90,18 +91,21 @@ def measure(x: experiment.Experiment, step: int = 0) -> Ledger:
     image_bound=_image_bound(x, batch),
     image_rounds=rounds["images."],
     id_rounds=rounds["ids."],
-    table_bytes={
-      "ID table": _on_device(x.state.ids),
-      "ID optimiser slots": sum(
-        _on_device(leaf)
-        for leaf in jax.tree.leaves(x.state.id_slots)
-        if leaf.shape == x.state.ids.shape
-      ),
-      "image table": _on_device(x.content.table),
-    },
+    table_bytes=table_bytes(x),
     stored_with_samples=stored,
     moved_in_all=moved,
   )
+
+
+def table_bytes(x: experiment.Experiment) -> dict[str, int]:
+  """Bytes of each table on one device."""
+  slots = jax.tree.leaves(x.state.id_slots)
+  rows = [leaf for leaf in slots if leaf.shape == x.state.ids.shape]
+  return {
+    "ID table": _on_device(x.state.ids),
+    "ID optimiser slots": sum(map(_on_device, rows)),
+    "image table": _on_device(x.content.table),
+  }
 
 
 def _rounds(rows, way: route.Route) -> int:

@@ -6,9 +6,8 @@ step: read the batch, request its distinct rows, the owners embed, the CTR
 network runs, the gradients go back, the owners update the rows touched.
 """
 
-from collections.abc import Callable
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from jax.sharding import PartitionSpec as P
@@ -212,14 +211,14 @@ def state_specs(state: State) -> State:
   )
 
 
-def make_train_step(program: Program, state: State) -> Callable[..., Any]:
+def make_train_step(program: Program, state: State) -> jax.stages.Wrapped:
   """Compiles (state, content, batch) -> (state, loss); donates the state."""
   specs = state_specs(state)
   step = _on_mesh(program, train_on_device, specs, (specs, P()))
   return jax.jit(step, donate_argnums=0)
 
 
-def make_predict_step(program: Program, state: State) -> Callable[..., Any]:
+def make_predict_step(program: Program, state: State) -> jax.stages.Wrapped:
   """Compiles (state, content, batch) -> probabilities [N, b]."""
 
   def predict(program, state, content, batch):

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import io
+import pathlib
+import runpy
 
 import jax
 import numpy as np
@@ -121,6 +123,24 @@ def build(worker: int = 1, server: int = 1, *, data=None, **overrides):
   )
 
 
+def default_experiment(worker: int, server: int):
+  """The experiment of configs/quickstart.py on simulated devices."""
+  config = load_config("quickstart")
+  mesh = config_lib.Mesh(worker=worker, server=server)
+  return experiment.build(
+    dataclasses.replace(config, mesh=mesh),
+    devices=jax.devices()[: worker * server],
+  )
+
+
+def load_config(name: str) -> config_lib.Config:
+  """The config of a file in configs/."""
+  path = pathlib.Path(__file__).parents[1] / "configs" / f"{name}.py"
+  return config_lib.from_dict(
+    runpy.run_path(str(path))["get_config"]().to_dict()
+  )
+
+
 def run(x: experiment.Experiment, steps: int):
   """Trains; returns the state and the losses."""
   batches = pipeline.stream(
@@ -144,15 +164,18 @@ def reordered(kind: str) -> schema.Dataset:
   """The toy data with its rows moved to provoke the exchange.
 
   Args:
-    kind: `one owner`: every ID and image row lies in the first buckets, so
-      that one device owns them all; `one id`: every sample has the same IDs
-      and image.
+    kind: `one owner`: one device owns every ID and image row; `idle owners`:
+      half of the devices own none of them; `one id`: every sample has the
+      same IDs and image.
   """
   data = dataset()
-  if kind == "one owner":
-    stride, images = 256, lambda row: row % 16
-  else:
-    stride, images = 0, lambda row: row * 0 + 5
+  stride, images = {
+    # Rows that are equal modulo the buckets lie in one bucket.
+    "one owner": (256, lambda row: row * 0 + 32 * (row % 2)),
+    # Even rows lie in the lower half of the buckets.
+    "idle owners": (2, lambda row: row // 2 * 2),
+    "one id": (0, lambda row: row * 0 + 5),
+  }[kind]
   features = tuple(
     dataclasses.replace(f, rows=max(f.rows * stride, 256))
     for f in data.features

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from dicm_jax import train
+from dicm_jax.data import batch as batch_lib
 from dicm_jax.data import pipeline
 from dicm_jax.sharding import mesh as mesh_lib
-from dicm_jax.sharding import route
+from dicm_jax.sharding import route, table
 from tests import toy
 
 STEPS = 30
@@ -74,23 +75,16 @@ def test_mesh_does_not_change_the_run(worker, server):
     assert array.sharding.is_equivalent_to(expected, array.ndim)
 
 
-def test_some_owner_has_nothing_to_serve():
-  """Holds of the toy data on eight servers: what the tests above rely on."""
-  x = toy.build(1, 8)
-  batch = next(
-    pipeline.stream(
-      x.data.train,
-      x.order,
-      x.layout,
-      first_step=0,
-      end_step=1,
-      num_devices=8,
-      capacities=x.capacities,
-    )
-  )
+@pytest.mark.parametrize(
+  ("kind", "owners"), [("one owner", 1), ("idle owners", 4), ("one id", 4)]
+)
+def test_reordered_data_load_few_owners(kind, owners):
+  """What the tests below rely on."""
+  x = toy.build(1, 8, data=toy.reordered(kind))
+  batch = batch_lib.build(x.data.train, x.order(0), x.layout, num_devices=8)
   for rows in (batch.id_rows, batch.image_rows):
-    owners = route.table.owner_of(rows[rows != route.EMPTY], 8)
-    assert 0 < len(np.unique(owners)) < 8
+    serving = table.owner_of(rows[rows != route.EMPTY], 8)
+    assert 0 < len(np.unique(serving)) <= owners
 
 
 @pytest.mark.parametrize(("worker", "server"), [(1, 8), (2, 4)])
@@ -100,7 +94,7 @@ def test_overflow_takes_rounds_and_changes_nothing(worker, server):
   assert_same_run(toy.run(x, STEPS), one_device())
 
 
-@pytest.mark.parametrize("kind", ["one owner", "one id"])
+@pytest.mark.parametrize("kind", ["one owner", "idle owners", "one id"])
 @pytest.mark.parametrize(("worker", "server"), [(1, 8), (2, 4)])
 @pytest.mark.slow
 def test_skewed_rows_do_not_change_the_run(kind, worker, server):

@@ -93,7 +93,7 @@ def wire_bytes(
     rounds: rounds that the exchange took. The first stands in line, the
       further ones in a loop.
   """
-  return sum(
+  return math.fsum(
     c.wire_bytes * (rounds - 1 if c.in_loop else 1)
     for c in found
     if scope in c.scope
