@@ -24,8 +24,8 @@ def get_config() -> config_dict.ConfigDict:
   c.mesh.server = -1  # Devices along 'server', which hold the tables.
 
   c.train = config_dict.ConfigDict()
-  c.train.steps = 800  # 8 passes over the 200 000 training impressions.
-  c.train.batch_size = 2048  # Samples, over all devices.
+  c.train.steps = 600  # 12 passes over the 200 000 training impressions.
+  c.train.batch_size = 4096  # Samples, over all devices.
   c.train.log_every_steps = 50
 
   c.image = config_dict.ConfigDict()

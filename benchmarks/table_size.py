@@ -1,0 +1,117 @@
+"""Does a step's time depend on the rows of the ID table? It must not.
+
+python -m benchmarks.table_size
+
+Trains the default model on the sample's batches with an ID table of 10
+thousand and of 10 million rows (the sample's own rows lie spread over them).
+The two programs take turns, step by step, in one process, so that what else
+the machine does hits both alike. The last line's value is the median over the
+pairs of time(10 million) / time(10 thousand).
+"""
+
+import dataclasses
+import pathlib
+import runpy
+import time
+
+import jax
+import numpy as np
+
+from benchmarks import report
+from dicm_jax import config as config_lib
+from dicm_jax import experiment, train
+from dicm_jax.data import batch as batch_lib
+from dicm_jax.data import sample, schema
+
+SIZES = (10_000, 10_000_000)
+WARM_UP, PAIRS = 5, 40
+QUICKSTART = pathlib.Path(__file__).parents[1] / "configs" / "quickstart.py"
+
+
+def main() -> None:
+  data = sample.generate(0).dataset
+  runs = [Run(spread_rows(data, size)) for size in SIZES]
+  for step in range(WARM_UP):
+    for run in runs:
+      run.seconds(step)
+  times = np.array(
+    [
+      [run.seconds(step) for run in runs]
+      for step in range(WARM_UP, WARM_UP + PAIRS)
+    ]
+  )
+  ratios = times[:, 1] / times[:, 0]
+  for size, column in zip(SIZES, times.T, strict=True):
+    print(
+      f"{size:>11,} rows: median {1e3 * np.median(column):.2f} ms a step, "
+      f"min {1e3 * column.min():.2f}, max {1e3 * column.max():.2f}"
+    )
+  low, high = np.percentile(ratios, (25, 75))
+  print(
+    f"ratio: median {np.median(ratios):.3f}, quartiles {low:.3f} {high:.3f}"
+  )
+  report.emit(
+    value=float(np.median(ratios)),
+    unit="time of a step at 10 million rows / at 10 thousand",
+    goal="<= 1.15",
+    details={
+      "quartiles": [float(low), float(high)],
+      "median_ms": [float(1e3 * np.median(c)) for c in times.T],
+      "pairs": PAIRS,
+      "batch_size": runs[0].x.batch_size,
+      "table_bytes": [run.state.ids.nbytes for run in runs],
+    },
+  )
+
+
+def spread_rows(data: schema.Dataset, num_rows: int) -> schema.Dataset:
+  """The same log with its ID rows spread over a table of `num_rows`."""
+  total = sum(f.rows for f in data.features)
+  rows = {f.name: num_rows * f.rows // total for f in data.features}
+  stride = {f.name: rows[f.name] // f.rows for f in data.features}
+
+  def move(log: schema.ClickLog) -> schema.ClickLog:
+    return dataclasses.replace(
+      log,
+      user_ids={
+        k: v._replace(values=v.values * stride[k])
+        for k, v in log.user_ids.items()
+      },
+      ad_ids={k: v * stride[k] for k, v in log.ad_ids.items()},
+    )
+
+  features = tuple(
+    dataclasses.replace(f, rows=rows[f.name]) for f in data.features
+  )
+  return dataclasses.replace(
+    data, features=features, train=move(data.train), test=move(data.test)
+  )
+
+
+class Run:
+  """A training run that times its own steps."""
+
+  def __init__(self, data: schema.Dataset):
+    values = runpy.run_path(str(QUICKSTART))["get_config"]().to_dict()
+    self.x = experiment.build(config_lib.from_dict(values), data=data)
+    self.state = self.x.state
+    self.step = train.make_train_step(self.x.program, self.state)
+
+  def seconds(self, step: int) -> float:
+    """Runs one step and returns its time, that of making the batch left out."""
+    batch = batch_lib.build(
+      self.x.data.train,
+      self.x.order(step),
+      self.x.layout,
+      num_devices=1,
+      capacities=self.x.capacities,
+    )
+    batch = jax.block_until_ready(jax.device_put(batch))
+    start = time.perf_counter()
+    self.state, loss = self.step(self.state, self.x.content, batch)
+    jax.block_until_ready((self.state, loss))
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+  main()
