@@ -1,8 +1,9 @@
 """What the commands share: flags, logs, devices, and how they say no."""
 
 import logging
+import re
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import flags
 import absl.logging
@@ -10,24 +11,58 @@ import jax
 
 from dicm_jax import errors
 
+# All but the first are raised by ml_collections, and OSError for the file.
+_BAD_FLAGS = (
+  flags.Error,
+  AttributeError,
+  KeyError,
+  OSError,
+  TypeError,
+  ValueError,
+)
+
 
 def parse_flags(argv: list[str]) -> list[str]:
   """Parses the command line for `absl.app.run`; exits with 2 on a mistake."""
   try:
     rest = flags.FLAGS(argv)
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as e:
+  except _BAD_FLAGS as e:
     fail(errors.InputError(_explain(e)))
   if len(rest) > 1:
     fail(errors.InputError(f"unexpected argument {rest[1]!r}"))
   return rest
 
 
+def config_values(config: flags.FlagHolder) -> dict[str, Any]:
+  """What a flag of `DEFINE_config_file` holds, as nested dicts.
+
+  Raises:
+    InputError: the file cannot be read.
+  """
+  try:
+    return config.value.to_dict()
+  except OSError as e:  # Kept back until the values are asked for.
+    raise errors.InputError(_explain(e)) from e
+
+
 def _explain(error: Exception) -> str:
   """One line for whatever absl and ml_collections raise on bad flags."""
-  text = " ".join(str(a) for a in error.args).replace("\n", " ").strip()
-  if isinstance(error, AttributeError):
-    return f"unknown config key: {text}"
+  text = " ".join(" ".join(str(a) for a in error.args).split())
+  if isinstance(error, OSError):
+    return f"--config: {text[max(text.rfind('[Errno'), 0) :]}"
+  if isinstance(error, (AttributeError, KeyError)):
+    return _explain_key(text)
   return text
+
+
+def _explain_key(text: str) -> str:
+  # A quoted name, at times with a hint, quoted again: '\'stpes\'\nDid ...
+  name = re.match(r"""['"\\]*(\w+)['"\\]*(\\n|\s*Did|$)""", text)
+  if not name:
+    return f"--config: {text}"
+  near = re.search(r'Did you mean "(\w+)"', text)
+  hint = f"; did you mean {near[1]!r}?" if near else ""
+  return f"unknown config key {name[1]!r}{hint}"
 
 
 def fail(error: errors.InputError) -> NoReturn:

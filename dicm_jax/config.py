@@ -76,7 +76,7 @@ class Config:
   def __post_init__(self):
     if self.image.mode not in IMAGE_MODES:
       raise errors.unknown_name("image.mode", self.image.mode, IMAGE_MODES)
-    positive = ("train.", "image.chunk", "checkpoint.")
+    positive = ("train.", "image.chunk", "model.id_width", "checkpoint.")
     for key, value in flatten(self).items():
       if key.startswith(positive) and isinstance(value, int) and value < 1:
         raise errors.InputError(f"{key}: expected >= 1, found {value}")
@@ -84,11 +84,12 @@ class Config:
       raise errors.InputError(f"seed: expected >= 0, found {self.seed}")
 
 
-def from_dict(values: Mapping[str, Any]) -> Config:
+def from_dict(values: Any) -> Config:
   """Makes a config of nested mappings, such as `ConfigDict.to_dict()`.
 
   Raises:
-    InputError: a key is missing or unknown, or a value is out of range.
+    InputError: a key is missing or unknown, or a value is of another type or
+      out of range.
   """
   return _build(Config, values, "")
 
@@ -96,21 +97,39 @@ def from_dict(values: Mapping[str, Any]) -> Config:
 def _build(kind, values: Any, prefix: str):
   """Builds the dataclass `kind`; `prefix` is the dotted path to it."""
   if not isinstance(values, Mapping):
-    raise errors.InputError(f"{prefix}: expected a section, found {values!r}")
+    what = prefix.rstrip(".") or "config"
+    raise errors.InputError(f"{what}: expected a section, found {values!r}")
   fields = {field.name: field for field in dataclasses.fields(kind)}
   for key in values:
     if key not in fields:
-      raise errors.unknown_name("config key", prefix + key, _dotted(kind))
+      raise errors.unknown_name(
+        "config key", prefix + key, _dotted(kind, prefix)
+      )
   made = {}
   for name, field in fields.items():
     if name not in values:
       raise errors.InputError(f"config key {prefix}{name} is missing")
-    value = values[name]
     if dataclasses.is_dataclass(field.type):
-      value = _build(field.type, value, f"{prefix}{name}.")
-    # JSON knows no tuples, and dataclasses are to be hashable.
-    made[name] = tuple(value) if isinstance(value, list) else value
+      made[name] = _build(field.type, values[name], f"{prefix}{name}.")
+    else:
+      made[name] = _typed(field.type, values[name], prefix + name)
   return kind(**made)
+
+
+def _typed(kind, value: Any, key: str):
+  """The value of a plain field, once it is known to be of the field's type."""
+  if kind is float and type(value) is int:
+    return float(value)
+  if kind == tuple[int, ...]:
+    # JSON knows no tuples, and dataclasses are to be hashable.
+    value = tuple(value) if isinstance(value, list) else value
+    fits = type(value) is tuple and all(type(part) is int for part in value)
+    expected = "a tuple of int"
+  else:
+    fits, expected = type(value) is kind, kind.__name__  # A bool is no int.
+  if not fits:
+    raise errors.InputError(f"{key}: expected {expected}, found {value!r}")
+  return value
 
 
 def _dotted(kind, prefix: str = "") -> list[str]:

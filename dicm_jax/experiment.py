@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import time
 from typing import Any
 
 from flax import nnx
@@ -23,6 +24,7 @@ from dicm_jax.sharding import route, table
 
 _log = logging.getLogger(__name__)
 
+PROGRESS_SECONDS = 5
 STANDARD_IMAGES = 1024
 """Training images from which the features' scaling is measured, at most."""
 
@@ -66,8 +68,8 @@ def build(
   table.check_owners(mesh.size)
   model = config.model
   sparse, dense = _optimizers(config)
-  backbone = _backbone(config)
   check_batch_size(config.train.batch_size, mesh)
+  backbone = _backbone(config)  # VGG16 takes seconds: last of the checks.
   data = load_data(config) if data is None else data
   layout = batch_lib.Layout(
     features=data.features,
@@ -204,8 +206,14 @@ def _seen_images(data: schema.Dataset):
 
 
 def _features(image_bytes, image_names, backbone):
+  """Frozen features, cached; says how far it is every few seconds."""
+  last = time.monotonic()
+
   def progress(done: int, total: int):
-    _log.info("%s features: %d of %d images", backbone.name, done, total)
+    nonlocal last
+    if time.monotonic() - last > PROGRESS_SECONDS:
+      last = time.monotonic()
+      _log.info("%s features: %d of %d images", backbone.name, done, total)
 
   return features.frozen_features(
     image_bytes,

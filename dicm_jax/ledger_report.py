@@ -208,7 +208,7 @@ def run() -> None:
     del argv
     try:
       command.start(devices.value)
-      x = experiment.build(config.from_dict(files.value.to_dict()))
+      x = experiment.build(config.from_dict(command.config_values(files)))
     except errors.InputError as e:
       command.fail(e)
     print("\n".join(lines(x, measure(x))))

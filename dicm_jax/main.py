@@ -27,7 +27,7 @@ def main(argv: list[str]) -> None:
   del argv
   try:
     command.start(_CPU_DEVICES.value)
-    settings = config.from_dict(_CONFIG.value.to_dict())
+    settings = config.from_dict(command.config_values(_CONFIG))
     out = loop.train_and_evaluate(settings, pathlib.Path(_WORKDIR.value))
   except errors.InputError as e:
     command.fail(e)

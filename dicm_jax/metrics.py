@@ -14,13 +14,15 @@ def auc(
     score: any monotone score.
 
   Returns:
-    AUC in [0, 1]; NaN where one of the labels is absent.
+    AUC in [0, 1]; NaN where one of the labels is absent or a score is NaN.
 
   >>> auc(np.array([0., 1., 1.]), np.array([0.1, 0.1, 0.3]))
   0.75
   """
+  if not len(label) or np.isnan(score).any():
+    return float("nan")
   area, _ = _auc_by_group(label, score, np.zeros(len(label), np.int64))
-  return float(area[0]) if len(area) else float("nan")
+  return float(area[0])
 
 
 def gauc(
@@ -41,8 +43,10 @@ def gauc(
     user: key of the user of each impression.
 
   Returns:
-    GAUC in [0, 1]; NaN where no user has both labels.
+    GAUC in [0, 1]; NaN where no user has both labels or a score is NaN.
   """
+  if np.isnan(score).any():
+    return float("nan")
   _, index = np.unique(user, return_inverse=True)
   area, impressions = _auc_by_group(label, score, index)
   known = ~np.isnan(area)
@@ -61,10 +65,9 @@ def _auc_by_group(label, score, group: Int[np.ndarray, " n"]):
   group, score = group[order], score[order]
   label = np.asarray(label, np.float64)[order]
   size = np.bincount(group)
-  starts = np.flatnonzero(
-    np.diff(group, prepend=-1).astype(bool)
-    | np.diff(score, prepend=score[:1] - 1).astype(bool)
-  )
+  begins = np.ones(len(score), bool)
+  begins[1:] = (group[1:] != group[:-1]) | (score[1:] != score[:-1])
+  starts = np.flatnonzero(begins)
   run = np.diff(starts, append=len(score))
   first = starts - (np.cumsum(size) - size)[group[starts]]
   rank = np.repeat(first + (run + 1) / 2, run)
@@ -78,7 +81,12 @@ def _auc_by_group(label, score, group: Int[np.ndarray, " n"]):
 def log_loss(
   label: Float[np.ndarray, " n"], probability: Float[np.ndarray, " n"]
 ) -> float:
-  """Mean cross-entropy in nats; probabilities kept 1e-15 from 0 and 1."""
+  """Mean cross-entropy in nats; probabilities kept 1e-15 from 0 and 1.
+
+  NaN where there are no samples.
+  """
+  if not len(label):
+    return float("nan")
   p = np.clip(np.asarray(probability, np.float64), 1e-15, 1 - 1e-15)
   return float(-np.mean(label * np.log(p) + (1 - label) * np.log1p(-p)))
 

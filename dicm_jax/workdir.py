@@ -9,6 +9,10 @@ from dicm_jax import errors
 
 CONFIG, METRICS, EVAL = "config.json", "metrics.jsonl", "eval.json"
 
+_PART = ".part"
+_CUT = CONFIG + _PART
+"""What a kill during the first claim leaves: no reason to refuse a folder."""
+
 
 def check(path: pathlib.Path, config: config_lib.Config) -> None:
   """Looks whether a folder may become this run's; changes nothing.
@@ -22,7 +26,7 @@ def check(path: pathlib.Path, config: config_lib.Config) -> None:
       raise errors.InputError(f"--workdir: {path} is a file, not a folder")
     if (path / CONFIG).exists():
       _check_same_run(path, config)
-    elif path.exists() and any(path.iterdir()):
+    elif path.exists() and any(p.name != _CUT for p in path.iterdir()):
       raise errors.InputError(
         f"--workdir: {path} holds files but no {CONFIG}, so it is no run's "
         "folder; name an empty or a new one"
@@ -70,11 +74,13 @@ def read_config(path: pathlib.Path) -> config_lib.Config:
     ) from e
   except json.JSONDecodeError as e:
     raise errors.InputError(f"{file}, line {e.lineno}: {e.msg}") from e
+  except (UnicodeDecodeError, errors.InputError) as e:
+    raise errors.InputError(f"{file}: {e}") from e
 
 
 def write_text(file: pathlib.Path, text: str) -> None:
   """Writes all of a file or nothing."""
-  part = file.with_name(file.name + ".part")
+  part = file.with_name(file.name + _PART)
   part.write_text(text)
   os.replace(part, file)
 
@@ -94,8 +100,8 @@ def keep_metrics_until(path: pathlib.Path, step: int) -> None:
 
 def _step_of(line: str) -> float:
   try:
-    return json.loads(line)["step"]
-  except (json.JSONDecodeError, KeyError):  # Cut short by a kill.
+    return float(json.loads(line)["step"])
+  except (json.JSONDecodeError, KeyError, TypeError):  # Cut short by a kill.
     return float("inf")
 
 

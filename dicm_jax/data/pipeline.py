@@ -34,8 +34,12 @@ def shuffled(log: schema.ClickLog, seed: int, batch_size: int) -> Order:
   def order(step: int):
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
     epochs = positions // n
+    # In order: a set of 7 and 8 yields 8 first.
     return np.concatenate(
-      [epoch_order(int(e))[positions[epochs == e] % n] for e in set(epochs)]
+      [
+        epoch_order(e)[positions[epochs == e] % n]
+        for e in np.unique(epochs).tolist()
+      ]
     )
 
   return order

@@ -7,13 +7,15 @@ with it the best AUC that any model could have.
 
 import csv
 import dataclasses
+import logging
 import pathlib
 
-from absl import logging
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
 from dicm_jax.data import appearance, click_model, history, schema, traffic
+
+_log = logging.getLogger(__name__)
 
 FOLDER = pathlib.Path(__file__).parent / "clothing"
 NOTICE = (
@@ -153,7 +155,7 @@ def generate(
   clicks, cut = _click(
     draws[2], shown, catalogue, parameters, scales.noise, max_history
   )
-  logging.info("sample: %d behaviours cut (max_history=%d)", cut, max_history)
+  _log.info("sample: %d behaviours cut (max_history=%d)", cut, max_history)
   return Sample(
     dataset=_dataset(shown, clicks, catalogue, num_users, num_days - 1),
     truth=_truth(shown, catalogue, parameters, scales, num_days - 1),

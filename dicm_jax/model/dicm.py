@@ -43,6 +43,15 @@ class ModelConfig:
     known = aggregators.AGGREGATORS
     if self.aggregator not in known:
       raise errors.unknown_name("model.aggregator", self.aggregator, known)
+    if not self.image_widths or min(self.image_widths) < 1:
+      raise errors.InputError(
+        "model.image_widths: expected at least one width, each >= 1, found "
+        f"{self.image_widths}"
+      )
+    if min(self.hidden_widths, default=1) < 1:
+      raise errors.InputError(
+        f"model.hidden_widths: expected widths >= 1, found {self.hidden_widths}"
+      )
 
   @property
   def sees_ad(self) -> bool:
