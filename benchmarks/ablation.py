@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks import ceiling, report
 from dicm_jax import config as config_lib
 from dicm_jax import evaluate, experiment, features, train
-from dicm_jax.data import pipeline, sample
+from dicm_jax.data import sample
 from dicm_jax.model import backbone as backbone_lib
 
 VARIANTS = {
@@ -105,15 +105,7 @@ def _trained(config: config_lib.Config, data) -> dict[str, float]:
   """Scores of the test split after training as the config says."""
   x = experiment.build(config, data=data)
   step, state = train.make_train_step(x.program, x.state), x.state
-  batches = pipeline.stream(
-    data.train,
-    x.order,
-    x.layout,
-    first_step=0,
-    end_step=config.train.steps,
-    num_devices=x.program.mesh.size,
-    capacities=x.capacities,
-  )
+  batches = x.batches(0, config.train.steps)
   for batch in batches:
     state, loss = step(state, x.content, batch)
     jax.block_until_ready(loss)

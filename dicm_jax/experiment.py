@@ -1,5 +1,6 @@
 """From a config to everything a run needs: data, mesh, content, first state."""
 
+from collections.abc import Iterator
 import dataclasses
 import logging
 import time
@@ -46,6 +47,20 @@ class Experiment:
   state: train.State
   weights_notice: str
   """What every report must say about the backbone's weights."""
+
+  def batches(
+    self, first_step: int, end_step: int
+  ) -> Iterator[batch_lib.Batch]:
+    """Training batches of steps [first_step, end_step), counted from 0."""
+    return pipeline.stream(
+      self.data.train,
+      self.order,
+      self.layout,
+      first_step=first_step,
+      end_step=end_step,
+      num_devices=self.program.mesh.size,
+      capacities=self.capacities,
+    )
 
 
 def build(

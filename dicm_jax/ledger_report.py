@@ -17,7 +17,6 @@ import numpy as np
 
 from dicm_jax import command, config, errors, experiment, train
 from dicm_jax.data import batch as batch_lib
-from dicm_jax.data import pipeline
 from dicm_jax.sharding import ledger, mesh, route
 
 SCOPES = {
@@ -53,17 +52,7 @@ class Ledger:
 
 def measure(x: experiment.Experiment, step: int = 0) -> Ledger:
   """Compiles the step and fills the ledger for one batch of training."""
-  batch = next(
-    pipeline.stream(
-      x.data.train,
-      x.order,
-      x.layout,
-      first_step=step,
-      end_step=step + 1,
-      num_devices=x.program.mesh.size,
-      capacities=x.capacities,
-    )
-  )
+  batch = next(x.batches(step, step + 1))
   compiled = (
     train.make_train_step(x.program, x.state)
     .lower(x.state, x.content, batch)

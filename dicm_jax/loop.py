@@ -18,7 +18,6 @@ from dicm_jax import (
   config as config_lib,
 )
 from dicm_jax import workdir as workdir_lib
-from dicm_jax.data import pipeline
 
 _log = logging.getLogger(__name__)
 
@@ -67,15 +66,7 @@ def _restore_or_init(saved, first: train.State) -> train.State:
 def _train(config, workdir, x: experiment.Experiment, state, saved):
   """Steps from the state's own step to the last; saves on the way."""
   first, last = int(state.step), config.train.steps
-  batches = pipeline.stream(
-    x.data.train,
-    x.order,
-    x.layout,
-    first_step=first,
-    end_step=last,
-    num_devices=x.program.mesh.size,
-    capacities=x.capacities,
-  )
+  batches = x.batches(first, last)
   train_step = train.make_train_step(x.program, state)
   with progress.training(last, first) as show:
     since, start = first, time.monotonic()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from dicm_jax import config as config_lib
 from dicm_jax import experiment, train
-from dicm_jax.data import pipeline, schema
+from dicm_jax.data import schema
 
 NUM_IMAGES = 40
 NUM_USERS = 30
@@ -143,15 +143,7 @@ def load_config(name: str) -> config_lib.Config:
 
 def run(x: experiment.Experiment, steps: int):
   """Trains; returns the state and the losses."""
-  batches = pipeline.stream(
-    x.data.train,
-    x.order,
-    x.layout,
-    first_step=0,
-    end_step=steps,
-    num_devices=x.program.mesh.size,
-    capacities=x.capacities,
-  )
+  batches = x.batches(0, steps)
   step = train.make_train_step(x.program, x.state)
   state, losses = jax.tree.map(lambda leaf: leaf.copy(), x.state), []
   for batch in batches:

@@ -9,7 +9,6 @@ import pytest
 
 from dicm_jax import train
 from dicm_jax.data import batch as batch_lib
-from dicm_jax.data import pipeline
 from dicm_jax.sharding import mesh as mesh_lib
 from dicm_jax.sharding import route, table
 from tests import toy
@@ -136,17 +135,7 @@ def test_other_networks_train_on_a_mesh(images, aggregator):
 def test_step_donates_its_state():
   x = toy.build(1, 1)
   step = train.make_train_step(x.program, x.state)
-  batch = next(
-    pipeline.stream(
-      x.data.train,
-      x.order,
-      x.layout,
-      first_step=0,
-      end_step=1,
-      num_devices=1,
-      capacities=x.capacities,
-    )
-  )
+  batch = next(x.batches(0, 1))
   state = jax.tree.map(lambda leaf: leaf.copy(), x.state)
   step(state, x.content, batch)
   assert state.ids.is_deleted()
