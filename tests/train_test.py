@@ -32,16 +32,22 @@ def one_device(kind: str = "as it is"):
 
 
 def assert_same_run(found, expected):
-  """Each array agrees to 1e-4 of its largest entry, each loss to 1e-4."""
+  """Losses, table rows and parameters agree to 1e-4 of their own size.
+
+  Norms, not single numbers: where a sum in another order tips an activation
+  over the kink of PReLU, one entry of a bias may move by more than itself.
+  """
   np.testing.assert_allclose(found[1], expected[1], rtol=1e-4)
   leaves = jax.tree_util.tree_leaves_with_path(expected[0])
   for (path, right), left in zip(
     leaves, jax.tree.leaves(found[0]), strict=True
   ):
-    scale = np.abs(right).max()
-    np.testing.assert_allclose(
-      left, right, rtol=1e-4, atol=1e-4 * scale, err_msg=str(path)
-    )
+    left, right = np.asarray(left), np.asarray(right)
+    # The last axis of a table is a row; all other arrays count as a whole.
+    axis = 2 if right.ndim == 3 else None
+    error = np.linalg.norm(left - right, axis=axis)
+    size = np.linalg.norm(right, axis=axis)
+    assert np.all(error <= 1e-4 * size), (path, np.max(error / size))
 
 
 def with_capacity(x, capacity: int):
@@ -89,7 +95,7 @@ def test_reordered_data_load_few_owners(kind, owners):
 @pytest.mark.parametrize(("worker", "server"), [(1, 8), (2, 4)])
 @pytest.mark.slow
 def test_overflow_takes_rounds_and_changes_nothing(worker, server):
-  x = with_capacity(toy.build(worker, server), 5)
+  x = with_capacity(toy.build(worker, server), 2)
   assert_same_run(toy.run(x, STEPS), one_device())
 
 
