@@ -38,6 +38,7 @@ def get_config() -> config_dict.ConfigDict:
   c.model.name = "dicm"
   c.model.images = "both"  # both | ad | behaviour | none (ids only)
   c.model.aggregator = "multi_query_attentive"
+  c.model.normalize = "length"  # Attention weights: none | length | softmax.
   c.model.id_width = 12  # Paper, section 4.1.
   c.model.image_widths = (256, 64, 12)  # Paper, section 4.2.
   c.model.hidden_widths = (200, 80)  # Paper, section 4.1.

@@ -30,6 +30,7 @@ OTHER = {
   "image.chunk": 4,
   "model.images": "ad",
   "model.aggregator": "sum",
+  "model.normalize": "softmax",
   "model.id_width": 6,
   "model.image_widths": (16, 6),
   "model.hidden_widths": (20, 9),
@@ -232,6 +233,7 @@ def test_widths_are_positive_and_images_have_one_at_least():
     ("model.name", "dcim", "dicm"),
     ("model.images", "behavior", "behaviour"),
     ("model.aggregator", "multi_query_attention", "multi_query_attentive"),
+    ("model.normalize", "sofmax", "softmax"),
   ],
 )
 def test_unknown_name_gives_the_nearest(key, value, nearest):

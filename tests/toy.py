@@ -35,6 +35,7 @@ def values(**overrides) -> config_lib.Config:
     "model.name": "dicm",
     "model.images": "both",
     "model.aggregator": "multi_query_attentive",
+    "model.normalize": "length",
     "model.id_width": 12,
     "model.image_widths": (16, 12),
     "model.hidden_widths": (20, 8),

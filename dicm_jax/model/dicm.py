@@ -28,6 +28,8 @@ class ModelConfig:
   """Which image fields join the ID fields: both, ad, behaviour or none."""
   aggregator: str
   """How behaviour image vectors are joined, a key of AGGREGATORS."""
+  normalize: str
+  """How attention weights are scaled, a key of aggregators.NORMALIZE."""
   id_width: int
   """Width of an ID embedding (paper: 12)."""
   image_widths: tuple[int, ...]
@@ -43,6 +45,9 @@ class ModelConfig:
     known = aggregators.AGGREGATORS
     if self.aggregator not in known:
       raise errors.unknown_name("model.aggregator", self.aggregator, known)
+    known = aggregators.NORMALIZE
+    if self.normalize not in known:
+      raise errors.unknown_name("model.normalize", self.normalize, known)
     if not self.image_widths or min(self.image_widths) < 1:
       raise errors.InputError(
         "model.image_widths: expected at least one width, each >= 1, found "
@@ -104,7 +109,9 @@ class DICM(nnx.Module):
       width += image_width
     if config.sees_behaviours:
       make = aggregators.AGGREGATORS[config.aggregator]
-      self.aggregator = make(image_width, ad_width, rngs=rngs)
+      self.aggregator = make(
+        image_width, ad_width, normalize=config.normalize, rngs=rngs
+      )
       width += self.aggregator.width
     # Two outputs and a softmax, as in the paper.
     self.net = layers.mlp((width, *config.hidden_widths, 2), rngs=rngs)
