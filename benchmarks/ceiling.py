@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks import bayes, ridge
 from dicm_jax import features as features_lib
 from dicm_jax import metrics
-from dicm_jax.data import appearance, click_model, schema
+from dicm_jax.data import appearance, click_log, click_model
 from dicm_jax.data import sample as sample_lib
 from dicm_jax.model import backbone as backbone_lib
 
@@ -159,12 +159,12 @@ def _infer(
 
 
 def scores(
-  dataset: schema.Dataset, probability: Float[np.ndarray, " m"]
+  dataset: click_log.Dataset, probability: Float[np.ndarray, " m"]
 ) -> dict[str, float]:
   """AUC and GAUC of a prediction of the test split, overall and cold."""
   test = dataset.test
   user = test.user[test.group]
-  cold = schema.cold_samples(dataset.train, test)
+  cold = click_log.cold_samples(dataset.train, test)
   return {
     "auc": metrics.auc(test.label, probability),
     "auc_cold": metrics.auc(test.label[cold], probability[cold]),
@@ -215,7 +215,7 @@ def main() -> None:
 
 
 def _load_features(
-  dataset: schema.Dataset, path: pathlib.Path | None
+  dataset: click_log.Dataset, path: pathlib.Path | None
 ) -> Float[np.ndarray, "R F"]:
   if path is not None:
     return np.load(path, allow_pickle=False)

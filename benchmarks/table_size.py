@@ -21,7 +21,7 @@ from benchmarks import report
 from dicm_jax import config as config_lib
 from dicm_jax import experiment, train
 from dicm_jax.data import batch as batch_lib
-from dicm_jax.data import sample, schema
+from dicm_jax.data import click_log, sample
 
 SIZES = (10_000, 10_000_000)
 WARM_UP, PAIRS = 5, 40
@@ -64,13 +64,13 @@ def main() -> None:
   )
 
 
-def spread_rows(data: schema.Dataset, num_rows: int) -> schema.Dataset:
+def spread_rows(data: click_log.Dataset, num_rows: int) -> click_log.Dataset:
   """The same log with its ID rows spread over a table of `num_rows`."""
   total = sum(f.rows for f in data.features)
   rows = {f.name: num_rows * f.rows // total for f in data.features}
   stride = {f.name: rows[f.name] // f.rows for f in data.features}
 
-  def move(log: schema.ClickLog) -> schema.ClickLog:
+  def move(log: click_log.ClickLog) -> click_log.ClickLog:
     return dataclasses.replace(
       log,
       user_ids={
@@ -91,7 +91,7 @@ def spread_rows(data: schema.Dataset, num_rows: int) -> schema.Dataset:
 class Run:
   """A training run that times its own steps."""
 
-  def __init__(self, data: schema.Dataset):
+  def __init__(self, data: click_log.Dataset):
     values = runpy.run_path(str(QUICKSTART))["get_config"]().to_dict()
     self.x = experiment.build(config_lib.from_dict(values), data=data)
     self.state = self.x.state

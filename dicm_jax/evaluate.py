@@ -15,13 +15,13 @@ import numpy as np
 from dicm_jax import checkpoint, command, errors, experiment, metrics, train
 from dicm_jax import config as config_lib
 from dicm_jax import workdir as workdir_lib
-from dicm_jax.data import pipeline, schema
+from dicm_jax.data import click_log, pipeline
 
 Figures = dict[str, float | int | str | None]
 
 
 def predict(
-  x: experiment.Experiment, state: train.State, log: schema.ClickLog
+  x: experiment.Experiment, state: train.State, log: click_log.ClickLog
 ) -> Float[np.ndarray, " n"]:
   """Probability of a click for every sample of a split, in its order."""
   batch_size = x.batch_size
@@ -46,7 +46,7 @@ def predict(
 
 
 def figures(
-  data: schema.Dataset, probability: Float[np.ndarray, " n"]
+  data: click_log.Dataset, probability: Float[np.ndarray, " n"]
 ) -> Figures:
   """All metrics of the test split, over all samples and over cold ads.
 
@@ -60,7 +60,7 @@ def figures(
   """
   log = data.test
   user = log.user[log.group]
-  cold = schema.cold_samples(data.train, log)
+  cold = click_log.cold_samples(data.train, log)
   out: Figures = {
     "auc": metrics.auc(log.label, probability),
     "gauc": metrics.gauc(log.label, probability, user),

@@ -15,8 +15,8 @@ import numpy as np
 from dicm_jax import config as config_lib
 from dicm_jax import errors, features, optim, train
 from dicm_jax.data import batch as batch_lib
+from dicm_jax.data import click_log, pipeline, sample
 from dicm_jax.data import images as images_lib
-from dicm_jax.data import pipeline, sample, schema
 from dicm_jax.model import backbone as backbone_lib
 from dicm_jax.model import dicm, embed
 from dicm_jax.program import Program
@@ -34,7 +34,7 @@ STANDARD_IMAGES = 1024
 class Experiment:
   """A run's fixed parts and its first state."""
 
-  data: schema.Dataset
+  data: click_log.Dataset
   layout: batch_lib.Layout
   order: pipeline.Order
   batch_size: int
@@ -66,7 +66,7 @@ class Experiment:
 def build(
   config: config_lib.Config,
   *,
-  data: schema.Dataset | None = None,
+  data: click_log.Dataset | None = None,
   devices: list[Any] | None = None,
 ) -> Experiment:
   """Builds an experiment.
@@ -128,7 +128,7 @@ def build(
   )
 
 
-def load_data(config: config_lib.Config) -> schema.Dataset:
+def load_data(config: config_lib.Config) -> click_log.Dataset:
   """The data set that the config names."""
   if config.data.path:
     raise errors.InputError(
@@ -190,7 +190,7 @@ def _networks(seed, model: dicm.ModelConfig, layout, backbone):
 
 
 def _content(
-  config: config_lib.Config, data: schema.Dataset, backbone, mesh: Mesh
+  config: config_lib.Config, data: click_log.Dataset, backbone, mesh: Mesh
 ):
   """The content table on its servers, and the scaling of features."""
   seen = _seen_images(data)
@@ -214,7 +214,7 @@ def _content(
   return train.Content(placed, encoder), embed.standard_of(of_seen)
 
 
-def _seen_images(data: schema.Dataset):
+def _seen_images(data: click_log.Dataset):
   """Training images, thinned out evenly to at most STANDARD_IMAGES."""
   seen = np.union1d(data.train.ad_image, data.train.behaviour_images.values)
   return seen[:: -(-len(seen) // STANDARD_IMAGES)]
@@ -239,7 +239,7 @@ def _features(image_bytes, image_names, backbone):
   )
 
 
-def _routes(data: schema.Dataset, order, layout, mesh: Mesh):
+def _routes(data: click_log.Dataset, order, layout, mesh: Mesh):
   """Routes with room for the largest group that the first batches send."""
   servers = mesh.shape[mesh_lib.SERVER]
   sizes = {"ids": 1, "images": 1}

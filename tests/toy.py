@@ -12,7 +12,7 @@ from PIL import Image
 
 from dicm_jax import config as config_lib
 from dicm_jax import experiment, train
-from dicm_jax.data import schema
+from dicm_jax.data import click_log
 
 NUM_IMAGES = 40
 NUM_USERS = 30
@@ -62,16 +62,16 @@ def values(**overrides) -> config_lib.Config:
 
 
 @functools.cache
-def dataset(seed: int = 0) -> schema.Dataset:
+def dataset(seed: int = 0) -> click_log.Dataset:
   """Users who click what is red, in groups of 1 to 6 impressions."""
   rng = np.random.default_rng(seed)
   colours = rng.integers(0, 256, (NUM_IMAGES, 3))
-  return schema.Dataset(
+  return click_log.Dataset(
     features=(
-      schema.Feature(name="user_id", side="user", rows=NUM_USERS + 1),
-      schema.Feature(name="liked", side="user", rows=NUM_IMAGES + 1),
-      schema.Feature(name="ad_id", side="ad", rows=NUM_IMAGES + 1),
-      schema.Feature(name="position", side="ad", rows=7),
+      click_log.Feature(name="user_id", side="user", rows=NUM_USERS + 1),
+      click_log.Feature(name="liked", side="user", rows=NUM_IMAGES + 1),
+      click_log.Feature(name="ad_id", side="ad", rows=NUM_IMAGES + 1),
+      click_log.Feature(name="position", side="ad", rows=7),
     ),
     train=click_log(rng, colours, num_groups=200),
     test=click_log(rng, colours, num_groups=60),
@@ -81,7 +81,7 @@ def dataset(seed: int = 0) -> schema.Dataset:
   )
 
 
-def click_log(rng, colours, *, num_groups: int) -> schema.ClickLog:
+def click_log(rng, colours, *, num_groups: int) -> click_log.ClickLog:
   """Random groups; a red ad is clicked more often."""
   size = rng.integers(1, 7, num_groups)
   group = np.repeat(np.arange(num_groups), size)
@@ -92,13 +92,13 @@ def click_log(rng, colours, *, num_groups: int) -> schema.ClickLog:
   offsets = np.concatenate([[0], np.cumsum(lengths)])
   seen = rng.integers(0, NUM_IMAGES, offsets[-1])
   probability = 1 / (1 + np.exp(-(colours[ad, 0] - 128) / 40))
-  return schema.ClickLog(
+  return click_log.ClickLog(
     user_ids={
-      "user_id": schema.Jagged(user + 1, np.arange(num_groups + 1)),
-      "liked": schema.Jagged(seen + 1, offsets),
+      "user_id": click_log.Jagged(user + 1, np.arange(num_groups + 1)),
+      "liked": click_log.Jagged(seen + 1, offsets),
     },
     ad_ids={"ad_id": ad + 1, "position": rng.integers(0, 7, n)},
-    behaviour_images=schema.Jagged(seen, offsets),
+    behaviour_images=click_log.Jagged(seen, offsets),
     ad_image=ad,
     label=(rng.random(n) < probability).astype(np.float32),
     group=group,
@@ -153,7 +153,7 @@ def run(x: experiment.Experiment, steps: int):
   return state, np.array(losses)
 
 
-def reordered(kind: str) -> schema.Dataset:
+def reordered(kind: str) -> click_log.Dataset:
   """The toy data with its rows moved to provoke the exchange.
 
   Args:
@@ -174,7 +174,7 @@ def reordered(kind: str) -> schema.Dataset:
     for f in data.features
   )
 
-  def move(log: schema.ClickLog) -> schema.ClickLog:
+  def move(log: click_log.ClickLog) -> click_log.ClickLog:
     behaviours = log.behaviour_images
     return dataclasses.replace(
       log,

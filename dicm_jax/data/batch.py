@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Float, Int
 import numpy as np
 
-from dicm_jax.data import schema
+from dicm_jax.data import click_log
 
 EMPTY = -1
 
@@ -40,7 +40,7 @@ class Batch(NamedTuple):
 class Layout:
   """What a batch holds, and where each feature's rows start in the stack."""
 
-  features: tuple[schema.Feature, ...]
+  features: tuple[click_log.Feature, ...]
   ad_images: bool
   """Whether the ads' images are asked for."""
   behaviour_images: bool
@@ -58,7 +58,7 @@ class Layout:
     """Rows of the stacked table."""
     return sum(f.rows for f in self.features)
 
-  def names(self, side: schema.Side) -> tuple[str, ...]:
+  def names(self, side: click_log.Side) -> tuple[str, ...]:
     return tuple(f.name for f in self.features if f.side == side)
 
 
@@ -78,7 +78,7 @@ def rung(size: int, *, least: int = 16) -> int:
 
 
 def build(
-  log: schema.ClickLog,
+  log: click_log.ClickLog,
   samples: Int[np.ndarray, " B"],
   layout: Layout,
   *,
@@ -107,7 +107,7 @@ def build(
 
 
 def probe(
-  log: schema.ClickLog,
+  log: click_log.ClickLog,
   batches: Sequence[Int[np.ndarray, " B"]],
   layout: Layout,
   *,
@@ -155,7 +155,7 @@ def measure(slices: Sequence[_Slice]) -> Capacities:
   return {name: max(size[name] for size in each) for name in each[0]}
 
 
-def _slice(log: schema.ClickLog, samples, layout: Layout) -> _Slice:
+def _slice(log: click_log.ClickLog, samples, layout: Layout) -> _Slice:
   """One device's samples, their groups and their distinct rows."""
   weight = (samples != EMPTY).astype(np.float32)
   samples = np.maximum(samples, 0)
@@ -197,7 +197,7 @@ def _runs(group):
   return group[starts], np.cumsum(index)
 
 
-def _take(lists: schema.Jagged, groups, offset):
+def _take(lists: click_log.Jagged, groups, offset):
   """Values of the given groups end to end, and the group of each."""
   lengths = lists.lengths[groups]
   of_group = np.repeat(np.arange(len(groups)), lengths)
@@ -241,7 +241,7 @@ def _pairs(lengths, group, layout: Layout):
   """All (behaviour, sample) pairs of the samples' histories."""
   if not layout.behaviour_images:
     return np.zeros(0, np.int64), np.zeros(0, np.int64)
-  everything = schema.Jagged(
+  everything = click_log.Jagged(
     np.arange(lengths.sum()), np.concatenate([[0], np.cumsum(lengths)])
   )
   return _take(everything, group, 0)

@@ -3,7 +3,7 @@
 from jaxtyping import Int
 import numpy as np
 
-from dicm_jax.data import schema
+from dicm_jax.data import click_log
 
 
 def earlier_clicks(
@@ -14,7 +14,7 @@ def earlier_clicks(
   click_time: Int[np.ndarray, " k"],
   click_value: Int[np.ndarray, " k"],
   max_history: int,
-) -> tuple[schema.Jagged, int]:
+) -> tuple[click_log.Jagged, int]:
   """Lists each group's latest earlier clicks, oldest first.
 
   Clicks of the group's own time stay out: a history that holds the present
@@ -42,10 +42,12 @@ def earlier_clicks(
   offsets = np.concatenate([[0], np.cumsum(length)])
   within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], length)
   values = click_value[order[np.repeat(start, length) + within]]
-  return schema.Jagged(values, offsets), int((start - first).sum())
+  return click_log.Jagged(values, offsets), int((start - first).sum())
 
 
-def take(jagged: schema.Jagged, keep: Int[np.ndarray, " g"]) -> schema.Jagged:
+def take(
+  jagged: click_log.Jagged, keep: Int[np.ndarray, " g"]
+) -> click_log.Jagged:
   """Keeps some of the lists.
 
   Args:
@@ -55,11 +57,13 @@ def take(jagged: schema.Jagged, keep: Int[np.ndarray, " g"]) -> schema.Jagged:
   Returns:
     The kept lists.
 
-  >>> lists = schema.Jagged(np.array([5, 6, 7]), np.array([0, 1, 3]))
+  >>> lists = click_log.Jagged(np.array([5, 6, 7]), np.array([0, 1, 3]))
   >>> take(lists, np.array([1])).values.tolist()
   [6, 7]
   """
   length = jagged.lengths[keep]
   offsets = np.concatenate([[0], np.cumsum(length)])
   shift = np.repeat(jagged.offsets[:-1][keep] - offsets[:-1], length)
-  return schema.Jagged(jagged.values[np.arange(offsets[-1]) + shift], offsets)
+  return click_log.Jagged(
+    jagged.values[np.arange(offsets[-1]) + shift], offsets
+  )

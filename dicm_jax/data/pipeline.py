@@ -12,7 +12,7 @@ import grain
 from jaxtyping import Int
 import numpy as np
 
-from dicm_jax.data import batch, schema
+from dicm_jax.data import batch, click_log
 
 Order = Callable[[int], Int[np.ndarray, " B"]]
 """Step -> the sample numbers of its batch."""
@@ -21,7 +21,7 @@ PROBED_BATCHES = 8
 """Batches looked at before training to choose the sizes of arrays."""
 
 
-def shuffled(log: schema.ClickLog, seed: int, batch_size: int) -> Order:
+def shuffled(log: click_log.ClickLog, seed: int, batch_size: int) -> Order:
   """Endless epochs, each in an order of groups of its own."""
   n = log.num_samples
 
@@ -45,7 +45,7 @@ def shuffled(log: schema.ClickLog, seed: int, batch_size: int) -> Order:
   return order
 
 
-def in_sequence(log: schema.ClickLog, batch_size: int) -> Order:
+def in_sequence(log: click_log.ClickLog, batch_size: int) -> Order:
   """One pass in the log's own order; EMPTY pads the last batch."""
 
   def order(step: int):
@@ -55,13 +55,13 @@ def in_sequence(log: schema.ClickLog, batch_size: int) -> Order:
   return order
 
 
-def num_batches(log: schema.ClickLog, batch_size: int) -> int:
+def num_batches(log: click_log.ClickLog, batch_size: int) -> int:
   """Batches of one pass, the last one padded."""
   return -(-log.num_samples // batch_size)
 
 
 def samples_of(
-  log: schema.ClickLog, groups: Int[np.ndarray, " G"]
+  log: click_log.ClickLog, groups: Int[np.ndarray, " G"]
 ) -> Int[np.ndarray, " n"]:
   """All samples of the given groups, group after group.
 
@@ -75,7 +75,7 @@ def samples_of(
 
 
 def capacities(
-  log: schema.ClickLog,
+  log: click_log.ClickLog,
   order: Order,
   layout: batch.Layout,
   *,
@@ -88,7 +88,7 @@ def capacities(
 
 
 def stream(
-  log: schema.ClickLog,
+  log: click_log.ClickLog,
   order: Order,
   layout: batch.Layout,
   *,

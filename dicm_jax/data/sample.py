@@ -13,7 +13,7 @@ import pathlib
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
-from dicm_jax.data import appearance, click_model, history, schema, traffic
+from dicm_jax.data import appearance, click_log, click_model, history, traffic
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Truth:
 class Sample:
   """A data set together with the truth behind it."""
 
-  dataset: schema.Dataset
+  dataset: click_log.Dataset
   truth: Truth
   behaviours_cut: int
   """Clicks left out of histories that were longer than the maximum."""
@@ -73,7 +73,7 @@ class _Clicks:
 
   probability: Float[np.ndarray, " n"]
   label: Float[np.ndarray, " n"]
-  behaviours: schema.Jagged
+  behaviours: click_log.Jagged
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -206,7 +206,7 @@ def _dataset(
   catalogue: Catalogue,
   num_users: int,
   last_day: int,
-) -> schema.Dataset:
+) -> click_log.Dataset:
   in_test = shown.day == last_day
   seen_images = np.unique(shown.image[~in_test[shown.group]])
   seen_users = np.unique(shown.user[~in_test])
@@ -225,7 +225,7 @@ def _dataset(
     _feature("ad_category", "ad", num_category_rows),
     _feature("position", "ad", 1 + traffic.SESSION_LENGTHS[1]),
   )
-  return schema.Dataset(
+  return click_log.Dataset(
     features=features,
     train=_split(shown, clicks, vocabulary, ~in_test),
     test=_split(shown, clicks, vocabulary, in_test),
@@ -235,8 +235,8 @@ def _dataset(
   )
 
 
-def _feature(name: str, side: schema.Side, rows: int) -> schema.Feature:
-  return schema.Feature(name=name, side=side, rows=rows)
+def _feature(name: str, side: click_log.Side, rows: int) -> click_log.Feature:
+  return click_log.Feature(name=name, side=side, rows=rows)
 
 
 def _rows(seen: Int[np.ndarray, " s"], size: int) -> Int[np.ndarray, " size"]:
@@ -250,7 +250,7 @@ def _split(
   clicks: _Clicks,
   vocabulary: _Vocabulary,
   keep: Bool[np.ndarray, " G"],
-) -> schema.ClickLog:
+) -> click_log.ClickLog:
   """The kept groups and their samples, numbered anew from 0."""
   groups = np.flatnonzero(keep)
   samples = keep[shown.group]
@@ -258,9 +258,9 @@ def _split(
   behaviours = history.take(clicks.behaviours, groups)
   user = shown.user[groups]
   one_each = np.arange(len(groups) + 1)
-  return schema.ClickLog(
+  return click_log.ClickLog(
     user_ids={
-      "user_id": schema.Jagged(vocabulary.user[user], one_each),
+      "user_id": click_log.Jagged(vocabulary.user[user], one_each),
       "behaviour_image_id": behaviours._replace(
         values=vocabulary.image[behaviours.values]
       ),

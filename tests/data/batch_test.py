@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from dicm_jax.data import batch, pipeline, schema
+from dicm_jax.data import batch, click_log, pipeline
 from tests import toy
 
 LOG = toy.dataset().train
@@ -247,10 +247,10 @@ def test_batch_that_needs_more_room_gets_the_next_rung():
 
 
 def test_images_only_in_behaviours_or_only_in_ads_both_arrive():
-  log = schema.ClickLog(
-    user_ids={"u": schema.Jagged(np.array([1, 2]), np.array([0, 1, 2]))},
+  log = click_log.ClickLog(
+    user_ids={"u": click_log.Jagged(np.array([1, 2]), np.array([0, 1, 2]))},
     ad_ids={"a": np.array([3, 0])},
-    behaviour_images=schema.Jagged(np.array([7, 5, 7]), np.array([0, 0, 3])),
+    behaviour_images=click_log.Jagged(np.array([7, 5, 7]), np.array([0, 0, 3])),
     ad_image=np.array([9, 2]),
     label=np.array([0.0, 1.0]),
     group=np.array([0, 1]),
@@ -258,8 +258,8 @@ def test_images_only_in_behaviours_or_only_in_ads_both_arrive():
   )
   layout = batch.Layout(
     features=(
-      schema.Feature(name="u", side="user", rows=4),
-      schema.Feature(name="a", side="ad", rows=4),
+      click_log.Feature(name="u", side="user", rows=4),
+      click_log.Feature(name="a", side="ad", rows=4),
     ),
     ad_images=True,
     behaviour_images=True,

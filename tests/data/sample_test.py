@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dicm_jax.data import appearance, click_model, sample, schema
+from dicm_jax.data import appearance, click_log, click_model, sample
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +114,13 @@ def test_test_split_is_the_last_day(made):
 @pytest.mark.parametrize("seed", [0, 3])
 def test_a_fifth_of_the_test_impressions_is_cold(catalogue, seed):
   dataset = sample.generate(seed, catalogue=catalogue).dataset
-  cold = schema.cold_samples(dataset.train, dataset.test)
+  cold = click_log.cold_samples(dataset.train, dataset.test)
   assert 0.18 <= cold.mean() <= 0.22
 
 
 def test_cold_photographs_have_the_unknown_id_and_seen_ones_their_own(made):
   train, test = made.dataset.train, made.dataset.test
-  cold = schema.cold_samples(train, test)
+  cold = click_log.cold_samples(train, test)
   assert np.array_equal(test.ad_ids["ad_image_id"] == 0, cold)
   assert (train.ad_ids["ad_image_id"] > 0).all()
   pairs = np.stack([train.ad_image, train.ad_ids["ad_image_id"]])

@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from dicm_jax.data import schema
+from dicm_jax.data import click_log
 
 
 def log_of(ad_image, behaviours=()):
   """A log of one group with the given images and nothing else of interest."""
   n = len(ad_image)
-  return schema.ClickLog(
+  return click_log.ClickLog(
     user_ids={},
     ad_ids={},
-    behaviour_images=schema.Jagged(
+    behaviour_images=click_log.Jagged(
       np.array(behaviours, int), np.array([0, len(behaviours)])
     ),
     ad_image=np.array(ad_image, int),
@@ -22,7 +22,7 @@ def log_of(ad_image, behaviours=()):
 
 
 def cold(train, test):
-  return schema.cold_samples(train, test).tolist()
+  return click_log.cold_samples(train, test).tolist()
 
 
 def test_ad_images_seen_in_training_as_ad_or_behaviour_are_not_cold():
