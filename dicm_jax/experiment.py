@@ -2,32 +2,22 @@
 
 from collections.abc import Iterator
 import dataclasses
-import logging
-import time
+import pathlib
 from typing import Any
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-import numpy as np
 
 from dicm_jax import config as config_lib
-from dicm_jax import errors, features, optim, train
+from dicm_jax import content, errors, optim, train
 from dicm_jax.data import batch as batch_lib
-from dicm_jax.data import click_log, pipeline, sample
-from dicm_jax.data import images as images_lib
-from dicm_jax.model import backbone as backbone_lib
+from dicm_jax.data import click_log, pipeline, prepared, sample
 from dicm_jax.model import dicm, embed
 from dicm_jax.program import Program
 from dicm_jax.sharding import mesh as mesh_lib
 from dicm_jax.sharding import route, table
-
-_log = logging.getLogger(__name__)
-
-PROGRESS_SECONDS = 5
-STANDARD_IMAGES = 1024
-"""Training images from which the features' scaling is measured, at most."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,8 +74,9 @@ def build(
   model = config.model
   sparse, dense = _optimizers(config)
   check_batch_size(config.train.batch_size, mesh)
-  backbone = _backbone(config)  # VGG16 takes seconds: last of the checks.
+  encoder = content.encoder(config)  # VGG16 takes seconds: last of the checks.
   data = load_data(config) if data is None else data
+  content.check_images(config, data)
   layout = batch_lib.Layout(
     features=data.features,
     ad_images=model.sees_ad or model.sees_behaviours,
@@ -99,8 +90,10 @@ def build(
     steps=config.train.steps,
     num_devices=mesh.size,
   )
-  net_def, embed_def, params = _networks(config.seed, model, layout, backbone)
-  content, standard = _content(config, data, backbone, mesh)
+  placed = content.place(config, data, encoder, mesh)
+  net_def, embed_def, params = _networks(
+    config.seed, model, _fields(layout, data.train), placed.width
+  )
   id_route, image_route = _routes(data, order, layout, mesh)
   program = Program(
     mesh=mesh,
@@ -109,7 +102,7 @@ def build(
     model=model,
     net_def=net_def,
     embed_def=embed_def,
-    backbone=backbone if config.image.mode == "pixels" else None,
+    backbone=encoder if config.image.mode == "pixels" else None,
     image_chunk=config.image.chunk,
     sparse=sparse,
     dense=dense,
@@ -120,21 +113,18 @@ def build(
     order=order,
     batch_size=config.train.batch_size,
     capacities=capacities,
-    feature_width=backbone.width,
+    feature_width=placed.width,
     program=program,
-    content=content,
-    state=_first_state(config.seed, program, layout, params, standard),
-    weights_notice=backbone.notice,
+    content=placed.content,
+    state=_first_state(config.seed, program, layout, params, placed.standard),
+    weights_notice=content.notice(encoder),
   )
 
 
 def load_data(config: config_lib.Config) -> click_log.Dataset:
   """The data set that the config names."""
   if config.data.path:
-    raise errors.InputError(
-      f"data.path={config.data.path!r}: expected an empty path, which is the "
-      "built-in sample; prepared data sets cannot be read yet"
-    )
+    return prepared.load(pathlib.Path(config.data.path))
   return sample.generate(seed=0).dataset
 
 
@@ -153,30 +143,36 @@ def _optimizers(config: config_lib.Config):
   )
 
 
-def _backbone(config: config_lib.Config) -> backbone_lib.Backbone:
-  image = config.image
-  backbone = backbone_lib.make(
-    image.backbone, weights=image.weights, seed=config.seed
+def _fields(layout: batch_lib.Layout, log: click_log.ClickLog) -> dicm.Fields:
+  def width(numbers) -> int:
+    return 0 if numbers is None else numbers.shape[1]
+
+  return dicm.Fields(
+    ad=layout.ad_fields,
+    user=layout.user_fields,
+    ad_lists=layout.ad_list_fields,
+    ad_dense=width(log.ad_dense),
+    user_dense=width(log.user_dense),
   )
-  if "RANDOM" in backbone.notice:
-    _log.warning(
-      "%s\n%s: %s\n%s", "=" * 72, backbone.name, backbone.notice, "=" * 72
-    )
-  return backbone
 
 
-def _networks(seed, model: dicm.ModelConfig, layout, backbone):
+def _networks(seed, model: dicm.ModelConfig, fields: dicm.Fields, width: int):
   """Definitions and first parameters of the two trainable networks."""
 
   def make():
     rngs = nnx.Rngs(seed)
     net = dicm.DICM(
       model,
-      ad_fields=layout.names("ad"),
-      user_fields=layout.names("user"),
+      fields=fields,
       rngs=rngs,
     )
-    layers = embed.image_layers(backbone.width, model.image_widths, rngs=rngs)
+    layers = embed.image_layers(
+      width,
+      model.image_widths,
+      separate=model.separate,
+      activation=model.activation,
+      rngs=rngs,
+    )
     return {"embed": layers, "net": net}
 
   def definition(name: str):
@@ -187,56 +183,6 @@ def _networks(seed, model: dicm.ModelConfig, layout, backbone):
     lambda: {k: nnx.to_pure_dict(nnx.state(v)) for k, v in make().items()}
   )()
   return definition("net"), definition("embed"), params
-
-
-def _content(
-  config: config_lib.Config, data: click_log.Dataset, backbone, mesh: Mesh
-):
-  """The content table on its servers, and the scaling of features."""
-  seen = _seen_images(data)
-  if config.image.mode == "features":
-    rows = _features(data.image_bytes, data.image_names, backbone)
-    of_seen, encoder = rows[seen], None
-  else:
-    rows = images_lib.decode_all(
-      data.image_bytes, data.image_names, size=backbone.image_size
-    )
-    encoder = jax.tree.map(
-      lambda x: mesh_lib.put(mesh, mesh_lib.REPLICATED, np.asarray(x)),
-      backbone.params,
-    )
-    of_seen = _features(
-      [data.image_bytes[i] for i in seen],
-      [data.image_names[i] for i in seen],
-      backbone,
-    )
-  placed = mesh_lib.put(mesh, mesh_lib.CONTENT, table.to_buckets(rows))
-  return train.Content(placed, encoder), embed.standard_of(of_seen)
-
-
-def _seen_images(data: click_log.Dataset):
-  """Training images, thinned out evenly to at most STANDARD_IMAGES."""
-  seen = np.union1d(data.train.ad_image, data.train.behaviour_images.values)
-  return seen[:: -(-len(seen) // STANDARD_IMAGES)]
-
-
-def _features(image_bytes, image_names, backbone):
-  """Frozen features, cached; says how far it is every few seconds."""
-  last = time.monotonic()
-
-  def progress(done: int, total: int):
-    nonlocal last
-    if time.monotonic() - last > PROGRESS_SECONDS:
-      last = time.monotonic()
-      _log.info("%s features: %d of %d images", backbone.name, done, total)
-
-  return features.frozen_features(
-    image_bytes,
-    image_names,
-    backbone,
-    cache_dir=features.cache_dir(),
-    on_progress=progress,
-  )
 
 
 def _routes(data: click_log.Dataset, order, layout, mesh: Mesh):

@@ -106,7 +106,7 @@ def _on_device(array: jax.Array) -> int:
 
 
 def _width(x: experiment.Experiment) -> int:
-  return x.program.model.image_widths[-1]
+  return x.program.model.image_vector
 
 
 def _image_bound(x: experiment.Experiment, batch: batch_lib.Batch) -> float:
@@ -148,9 +148,16 @@ def _images_with_samples(x, batch: batch_lib.Batch) -> int:
 def _ids_with_samples(batch: batch_lib.Batch) -> int:
   """IDs that a mini-batch names, a group's counted once."""
   num_groups = batch.inputs["history_length"].shape[1]
-  lists = batch.inputs["user_ids"].values()
-  of_groups = sum(int(np.sum(group < num_groups)) for _, group in lists)
-  return of_groups + sum(ids.size for ids in batch.inputs["ad_ids"].values())
+  num_samples = batch.label.shape[1]
+
+  def entries(lists, num_owners: int) -> int:
+    return sum(int(np.sum(x[1] < num_owners)) for x in lists.values())
+
+  return (
+    entries(batch.inputs["user_ids"], num_groups)
+    + entries(batch.inputs["ad_lists"], num_samples)
+    + sum(ids.size for ids in batch.inputs["ad_ids"].values())
+  )
 
 
 def lines(x: experiment.Experiment, made: Ledger) -> Sequence[str]:

@@ -128,7 +128,7 @@ def _request(
     features,
     images.num_rows,
     capacity=images.rows.size,
-    width=program.model.image_widths[-1],
+    width=program.model.image_vector,
     chunk=program.image_chunk,
   )
   return Served(
@@ -231,9 +231,13 @@ def make_predict_step(program: Program, state: State) -> jax.stages.Wrapped:
 def _my_slice(batch) -> Batch:
   """This device's part of a batch, whose first axis is the device."""
   mine = jax.tree.map(lambda x: x[0], batch)
-  lists = {k: dicm.Lists(*v) for k, v in mine.inputs["user_ids"].items()}
+
+  def lists(name: str):
+    return {k: dicm.Lists(*v) for k, v in mine.inputs[name].items()}
+
   inputs = mine.inputs | {
-    "user_ids": lists,
+    "user_ids": lists("user_ids"),
+    "ad_lists": lists("ad_lists"),
     "behaviours": dicm.Lists(*mine.inputs["behaviours"]),
   }
   return Batch(

@@ -38,7 +38,10 @@ def values(**overrides) -> config_lib.Config:
     "model.normalize": "length",
     "model.id_width": 12,
     "model.image_widths": (16, 12),
+    "model.image_nets": "shared",
     "model.hidden_widths": (20, 8),
+    "model.outputs": 2,
+    "model.activation": "prelu",
     "sparse_optimizer.name": "adagrad",
     "sparse_optimizer.learning_rate": 0.05,
     "sparse_optimizer.decay_rate": 1.0,
@@ -72,16 +75,17 @@ def dataset(seed: int = 0) -> click_log.Dataset:
       click_log.Feature(name="liked", side="user", rows=NUM_IMAGES + 1),
       click_log.Feature(name="ad_id", side="ad", rows=NUM_IMAGES + 1),
       click_log.Feature(name="position", side="ad", rows=7),
+      click_log.Feature(name="tags", side="ad", rows=9, lists=True),
     ),
-    train=click_log(rng, colours, num_groups=200),
-    test=click_log(rng, colours, num_groups=60),
+    train=log(rng, colours, num_groups=200),
+    test=log(rng, colours, num_groups=60),
     image_names=tuple(f"{i}.png" for i in range(NUM_IMAGES)),
     image_bytes=tuple(_png(colour) for colour in colours),
     notice="toy",
   )
 
 
-def click_log(rng, colours, *, num_groups: int) -> click_log.ClickLog:
+def log(rng, colours, *, num_groups: int) -> click_log.ClickLog:
   """Random groups; a red ad is clicked more often."""
   size = rng.integers(1, 7, num_groups)
   group = np.repeat(np.arange(num_groups), size)
@@ -92,12 +96,16 @@ def click_log(rng, colours, *, num_groups: int) -> click_log.ClickLog:
   offsets = np.concatenate([[0], np.cumsum(lengths)])
   seen = rng.integers(0, NUM_IMAGES, offsets[-1])
   probability = 1 / (1 + np.exp(-(colours[ad, 0] - 128) / 40))
+  (more,) = rng.spawn(1)
   return click_log.ClickLog(
     user_ids={
       "user_id": click_log.Jagged(user + 1, np.arange(num_groups + 1)),
       "liked": click_log.Jagged(seen + 1, offsets),
     },
     ad_ids={"ad_id": ad + 1, "position": rng.integers(0, 7, n)},
+    ad_lists={"tags": _tags(more, n)},
+    user_dense=more.random((num_groups, 2), np.float32),
+    ad_dense=more.random((n, 1), np.float32),
     behaviour_images=click_log.Jagged(seen, offsets),
     ad_image=ad,
     label=(rng.random(n) < probability).astype(np.float32),
@@ -105,6 +113,13 @@ def click_log(rng, colours, *, num_groups: int) -> click_log.ClickLog:
     user=user,
     true_probability=probability,
   )
+
+
+def _tags(rng, n: int) -> click_log.Jagged:
+  """None to three weighted tags a sample."""
+  offsets = np.concatenate([[0], np.cumsum(rng.integers(0, 4, n))])
+  weights = rng.random(offsets[-1], np.float32)
+  return click_log.Jagged(rng.integers(0, 9, offsets[-1]), offsets, weights)
 
 
 def _png(colour) -> bytes:
@@ -183,6 +198,10 @@ def reordered(kind: str) -> click_log.Dataset:
         for name, lists in log.user_ids.items()
       },
       ad_ids={name: rows * stride for name, rows in log.ad_ids.items()},
+      ad_lists={
+        name: lists._replace(values=lists.values * stride)
+        for name, lists in log.ad_lists.items()
+      },
       behaviour_images=behaviours._replace(values=images(behaviours.values)),
       ad_image=images(log.ad_image),
     )

@@ -58,8 +58,24 @@ class Layout:
     """Rows of the stacked table."""
     return sum(f.rows for f in self.features)
 
-  def names(self, side: click_log.Side) -> tuple[str, ...]:
-    return tuple(f.name for f in self.features if f.side == side)
+  @property
+  def user_fields(self) -> tuple[str, ...]:
+    return tuple(f.name for f in self.features if f.side == "user")
+
+  @property
+  def ad_fields(self) -> tuple[str, ...]:
+    """Fields with one id a sample."""
+    return self._ad(lists=False)
+
+  @property
+  def ad_list_fields(self) -> tuple[str, ...]:
+    """Fields with any number of ids a sample."""
+    return self._ad(lists=True)
+
+  def _ad(self, *, lists: bool) -> tuple[str, ...]:
+    return tuple(
+      f.name for f in self.features if f.side == "ad" and f.lists == lists
+    )
 
 
 def rung(size: int, *, least: int = 16) -> int:
@@ -102,7 +118,7 @@ def build(
     name: max((capacities or {}).get(name, 0), rung(need))
     for name, need in needs.items()
   }
-  parts = [_pad(piece, room) for piece in slices]
+  parts = [_pad(piece, room, layout) for piece in slices]
   return _stack(parts)
 
 
@@ -122,6 +138,16 @@ def probe(
   return {name: rung(int(need * 1.05)) for name, need in most.items()}
 
 
+class _Entries(NamedTuple):
+  """Lists end to end."""
+
+  value: Int[np.ndarray, " P"]
+  owner: Int[np.ndarray, " P"]
+  """Group or sample of each entry."""
+  weight: Float[np.ndarray, " P"] | None
+  """None: all 1."""
+
+
 class _Slice(NamedTuple):
   """One device's samples before padding."""
 
@@ -131,24 +157,27 @@ class _Slice(NamedTuple):
   weight: np.ndarray
   group: np.ndarray
   ad_ids: dict[str, np.ndarray]
-  user_ids: dict[str, tuple[np.ndarray, np.ndarray]]
+  lists: dict[str, _Entries]
+  """Lists of rows, of the user side by group, of the ad side by sample."""
   ad_image: np.ndarray
-  behaviours: tuple[np.ndarray, np.ndarray]
-  pairs: tuple[np.ndarray, np.ndarray]
+  behaviours: _Entries
+  pairs: _Entries
   history_length: np.ndarray
+  user_dense: np.ndarray
+  ad_dense: np.ndarray
 
 
 def measure(slices: Sequence[_Slice]) -> Capacities:
   """Largest size of each ragged array over the devices."""
 
   def sizes(piece: _Slice) -> Capacities:
-    fields = {f"user.{k}": len(v[0]) for k, v in piece.user_ids.items()}
+    fields = {f"ids.{k}": len(v.value) for k, v in piece.lists.items()}
     return fields | {
       "id_rows": len(piece.id_rows),
       "image_rows": len(piece.image_rows),
       "groups": len(piece.history_length),
-      "behaviours": len(piece.behaviours[0]),
-      "pairs": len(piece.pairs[0]),
+      "behaviours": len(piece.behaviours.value),
+      "pairs": len(piece.pairs.value),
     }
 
   each = [sizes(piece) for piece in slices]
@@ -162,15 +191,18 @@ def _slice(log: click_log.ClickLog, samples, layout: Layout) -> _Slice:
   groups, group = _runs(log.group[samples])
   ad_ids = {
     name: log.ad_ids[name][samples] + layout.offsets[name]
-    for name in layout.names("ad")
+    for name in layout.ad_fields
   }
   lists = {
     name: _take(log.user_ids[name], groups, layout.offsets[name])
-    for name in layout.names("user")
+    for name in layout.user_fields
+  } | {
+    name: _take(log.ad_lists[name], samples, layout.offsets[name])
+    for name in layout.ad_list_fields
   }
-  id_rows, ad_ids, user_ids = _distinct_ids(ad_ids, lists)
+  id_rows, ad_ids, lists = _distinct_ids(ad_ids, lists)
   history = _take(log.behaviour_images, groups, 0)
-  lengths = np.bincount(history[1], minlength=len(groups))
+  lengths = np.bincount(history.owner, minlength=len(groups))
   image_rows, ad_image, behaviours = _distinct_images(
     log.ad_image[samples], history, layout
   )
@@ -181,12 +213,20 @@ def _slice(log: click_log.ClickLog, samples, layout: Layout) -> _Slice:
     weight=weight,
     group=group,
     ad_ids=ad_ids,
-    user_ids=user_ids,
+    lists=lists,
     ad_image=ad_image,
     behaviours=behaviours,
     pairs=_pairs(lengths, group, layout),
     history_length=lengths,
+    user_dense=_dense(log.user_dense, groups),
+    ad_dense=_dense(log.ad_dense, samples),
   )
+
+
+def _dense(numbers: np.ndarray | None, keep) -> np.ndarray:
+  if numbers is None:
+    return np.zeros((len(keep), 0), np.float32)
+  return numbers[keep]
 
 
 def _runs(group):
@@ -197,77 +237,87 @@ def _runs(group):
   return group[starts], np.cumsum(index)
 
 
-def _take(lists: click_log.Jagged, groups, offset):
-  """Values of the given groups end to end, and the group of each."""
-  lengths = lists.lengths[groups]
-  of_group = np.repeat(np.arange(len(groups)), lengths)
+def _take(lists: click_log.Jagged, keep, offset) -> _Entries:
+  """Values of the given lists end to end, and which list each is from."""
+  lengths = lists.lengths[keep]
+  owner = np.repeat(np.arange(len(keep)), lengths)
   first = np.cumsum(lengths) - lengths
-  within = np.arange(lengths.sum()) - first[of_group]
-  return lists.values[lists.offsets[groups][of_group] + within] + offset, (
-    of_group
-  )
+  within = np.arange(lengths.sum()) - first[owner]
+  places = lists.offsets[keep][owner] + within
+  weight = None if lists.weights is None else lists.weights[places]
+  return _Entries(lists.values[places] + offset, owner, weight)
 
 
-def _distinct_ids(ad_ids, user_lists):
+def _distinct_ids(ad_ids, lists: dict[str, _Entries]):
   """Joins all ID fields' rows into one list of distinct ones."""
-  arrays = [*ad_ids.values(), *(values for values, _ in user_lists.values())]
+  arrays = [*ad_ids.values(), *(entries.value for entries in lists.values())]
   rows, index = np.unique(np.concatenate(arrays), return_inverse=True)
   pieces = np.split(index, np.cumsum([len(a) for a in arrays])[:-1])
   ad = dict(zip(ad_ids, pieces, strict=False))
-  user = {
-    name: (piece, group)
-    for (name, (_, group)), piece in zip(
-      user_lists.items(), pieces[len(ad_ids) :], strict=True
+  placed = {
+    name: entries._replace(value=piece)
+    for (name, entries), piece in zip(
+      lists.items(), pieces[len(ad_ids) :], strict=True
     )
   }
-  return rows, ad, user
+  return rows, ad, placed
 
 
-def _distinct_images(ad_image, history, layout: Layout):
+def _distinct_images(ad_image, history: _Entries, layout: Layout):
   """Distinct images of those fields that the model looks at."""
   if not layout.ad_images:
     ad_image = ad_image[:0]
-  behaviours, group = history
   if not layout.behaviour_images:
-    behaviours, group = behaviours[:0], group[:0]
+    history = _Entries(history.value[:0], history.owner[:0], None)
   rows, index = np.unique(
-    np.concatenate([ad_image, behaviours]), return_inverse=True
+    np.concatenate([ad_image, history.value]), return_inverse=True
   )
   ad, of_behaviours = np.split(index, [len(ad_image)])
-  return rows, ad, (of_behaviours, group)
+  return rows, ad, history._replace(value=of_behaviours)
 
 
 def _pairs(lengths, group, layout: Layout):
   """All (behaviour, sample) pairs of the samples' histories."""
   if not layout.behaviour_images:
-    return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    return _Entries(np.zeros(0, np.int64), np.zeros(0, np.int64), None)
   everything = click_log.Jagged(
     np.arange(lengths.sum()), np.concatenate([[0], np.cumsum(lengths)])
   )
   return _take(everything, group, 0)
 
 
-def _pad(piece: _Slice, room: Capacities) -> Batch:
+def _pad(piece: _Slice, room: Capacities, layout: Layout) -> Batch:
   """Fills one device's arrays up to the room given."""
   num_samples, num_groups = len(piece.label), room["groups"]
 
-  def fill(array, name, value):
-    out = np.full(room[name], value, np.int32)
+  def fill(array, name, value, dtype: type = np.int32):
+    out = np.full((room[name], *array.shape[1:]), value, dtype)
     out[: len(array)] = array
     return out
 
-  def lists(entry, name):
-    return fill(entry[0], name, 0), fill(entry[1], name, num_groups)
+  def lists(entries: _Entries, name, num_owners):
+    weight = entries.weight
+    return (
+      fill(entries.value, name, 0),
+      fill(entries.owner, name, num_owners),
+      None if weight is None else fill(weight, name, 0, np.float32),
+    )
+
+  def fields(names, num_owners):
+    return {k: lists(piece.lists[k], f"ids.{k}", num_owners) for k in names}
 
   ad_image = np.zeros(num_samples, np.int32)
   ad_image[: len(piece.ad_image)] = piece.ad_image
   inputs = {
     "ad_ids": {k: v.astype(np.int32) for k, v in piece.ad_ids.items()},
-    "user_ids": {k: lists(v, f"user.{k}") for k, v in piece.user_ids.items()},
+    "ad_lists": fields(layout.ad_list_fields, num_samples),
+    "user_ids": fields(layout.user_fields, num_groups),
+    "ad_dense": piece.ad_dense,
+    "user_dense": fill(piece.user_dense, "groups", 0, np.float32),
     "ad_image": ad_image,
-    "behaviours": lists(piece.behaviours, "behaviours"),
-    "pair_behaviour": fill(piece.pairs[0], "pairs", 0),
-    "pair_sample": fill(piece.pairs[1], "pairs", num_samples),
+    "behaviours": lists(piece.behaviours, "behaviours", num_groups),
+    "pair_behaviour": fill(piece.pairs.value, "pairs", 0),
+    "pair_sample": fill(piece.pairs.owner, "pairs", num_samples),
     "group": piece.group.astype(np.int32),
     "history_length": fill(piece.history_length, "groups", 0),
   }
@@ -283,6 +333,8 @@ def _pad(piece: _Slice, room: Capacities) -> Batch:
 def _stack(parts: Sequence[Any]) -> Any:
   """Joins equal trees of arrays along a new first axis, the device."""
   first = parts[0]
+  if first is None:
+    return None
   if isinstance(first, np.ndarray):
     return np.stack(parts)
   if isinstance(first, dict):

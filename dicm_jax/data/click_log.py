@@ -1,5 +1,6 @@
 """What training reads: ID features, grouped samples and the pictures' rows."""
 
+from collections.abc import Callable, Sequence
 import dataclasses
 from typing import Literal, NamedTuple
 
@@ -15,9 +16,11 @@ class Feature:
 
   name: str
   side: Side
-  """`user`: stored once a group; `ad`: one id a sample (context too)."""
+  """`user`: stored once a group; `ad`: once a sample (context too)."""
   rows: int
   """Number of distinct ids, row 0 (= unknown id) included."""
+  lists: bool = False
+  """Whether an ad has any number of ids; users always do."""
 
 
 class Jagged(NamedTuple):
@@ -25,6 +28,8 @@ class Jagged(NamedTuple):
 
   values: Int[np.ndarray, " V"]
   offsets: Int[np.ndarray, " G+1"]
+  weights: Float[np.ndarray, " V"] | None = None
+  """Weight of each value where values have weights; None: all 1."""
 
   @property
   def lengths(self) -> Int[np.ndarray, " G"]:
@@ -43,6 +48,12 @@ class ClickLog:
   """User-side ID features by name: rows in [0, Feature.rows)."""
   ad_ids: dict[str, Int[np.ndarray, " n"]]
   """Ad-side and context ID features by name, one row a sample."""
+  ad_lists: dict[str, Jagged] = dataclasses.field(default_factory=dict)
+  """Those with any number of rows a sample."""
+  user_dense: Float[np.ndarray, "G K"] | None = None
+  """All dense numbers of the user side, scaled; None: there are none."""
+  ad_dense: Float[np.ndarray, "n L"] | None = None
+  """All dense numbers of the ad side and context."""
   behaviour_images: Jagged
   """Image rows of what the user clicked before the group, oldest first."""
   ad_image: Int[np.ndarray, " n"]
@@ -74,8 +85,10 @@ class Dataset:
   test: ClickLog
   image_names: tuple[str, ...]
   """File name of each image row, for reports and error messages."""
-  image_bytes: tuple[bytes, ...]
-  """Encoded picture (JPEG, PNG, ...) of each image row."""
+  image_bytes: Sequence[bytes]
+  """Encoded picture (JPEG, PNG, ...) of each image row, perhaps on disk."""
+  frozen: Callable[[str], Float[np.ndarray, "R F"] | None] = lambda _: None
+  """Frozen features that were computed before, by the encoder's digest."""
   notice: str = ""
   """What every report of this data must say, e.g. that it is simulated."""
 

@@ -14,6 +14,7 @@ def earlier_clicks(
   click_time: Int[np.ndarray, " k"],
   click_value: Int[np.ndarray, " k"],
   max_history: int,
+  window: int = 0,
 ) -> tuple[click_log.Jagged, int]:
   """Lists each group's latest earlier clicks, oldest first.
 
@@ -27,6 +28,7 @@ def earlier_clicks(
     click_time: time of each click, from 0; equal times keep their order.
     click_value: what is listed: the image row of each click.
     max_history: at least 1; older clicks are left out and counted.
+    window: clicks more than so long before the group stay out; 0: none do.
 
   Returns:
     The lists, and how many entries the maximum cut off over all groups.
@@ -37,6 +39,9 @@ def earlier_clicks(
   sorted_key = click_key[order]
   first = np.searchsorted(sorted_key, group_user * span)
   end = np.searchsorted(sorted_key, group_user * span + group_time)
+  if window:
+    since = np.maximum(group_time - window, 0)
+    first = np.searchsorted(sorted_key, group_user * span + since)
   start = np.maximum(first, end - max_history)
   length = end - start
   offsets = np.concatenate([[0], np.cumsum(length)])
@@ -64,6 +69,6 @@ def take(
   length = jagged.lengths[keep]
   offsets = np.concatenate([[0], np.cumsum(length)])
   shift = np.repeat(jagged.offsets[:-1][keep] - offsets[:-1], length)
-  return click_log.Jagged(
-    jagged.values[np.arange(offsets[-1]) + shift], offsets
-  )
+  places = np.arange(offsets[-1]) + shift
+  weights = None if jagged.weights is None else jagged.weights[places]
+  return click_log.Jagged(jagged.values[places], offsets, weights)

@@ -20,6 +20,7 @@ import dataclasses
 import datetime
 import math
 import pathlib
+import re
 import tomllib
 from typing import Any
 
@@ -33,6 +34,19 @@ VOCABULARIES = ("learn", "hash")
 TIME_UNITS = ("s", "ms", "us", "iso")
 SPLIT_RULES = ("time", "user", "column")
 SAMPLINGS = ("uniform", "popularity")
+
+RESERVED = (
+  "label",
+  "user",
+  "time",
+  "line",
+  "file",
+  "group",
+  "dwell",
+  "test",
+  "item",
+)
+"""Columns of our own beside the features'."""
 
 LISTS = ("ids", "images", "text")
 """Kinds with any number of values a sample; `id` and `image` have one."""
@@ -77,6 +91,12 @@ class Field:
 
   def __post_init__(self):
     where = f"feature {self.name!r}"
+    if self.name in RESERVED or not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
+      raise errors.InputError(
+        f"{where}: expected a name of letters, digits, _ and - that is none of "
+        f"{', '.join(RESERVED)}; call it e.g. '{self.name}_id', and name the "
+        f"log's column by column = {self.name!r}"
+      )
     _one_of(f"{where}: side", self.side, SIDES)
     _one_of(f"{where}: kind", self.kind, KINDS)
     _one_of(f"{where}: vocabulary", self.vocabulary, VOCABULARIES)
@@ -229,8 +249,8 @@ class Schema:
   log: Log
   feature: tuple[Field, ...]
   split: Split
-  history: History = History()
-  negatives: Negatives = Negatives()
+  history: History = dataclasses.field(default_factory=History)
+  negatives: Negatives = dataclasses.field(default_factory=Negatives)
   items: Items | None = None
 
   def __post_init__(self):
@@ -477,7 +497,7 @@ def _one_of(where: str, value: str, known: tuple[str, ...]) -> None:
     raise errors.unknown_name(where, value, known)
 
 
-def _at_least(where: str, value: float, least: float) -> None:
+def _at_least(where: str, value: int | float, least: int) -> None:
   if not value >= least:
     raise errors.InputError(f"{where}: expected >= {least}, found {value}")
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator
 import dataclasses
 import pathlib
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 import numpy as np
@@ -75,6 +75,7 @@ class Events:
   """What every report must say, e.g. by which rule ratings became clicks."""
 
 
+@runtime_checkable
 class Pictures(Protocol):
   """Encoded pictures by key, in an order that never changes."""
 
@@ -91,6 +92,7 @@ class Pictures(Protocol):
     ...
 
 
+@runtime_checkable
 class Vectors(Protocol):
   """Precomputed features by image key, in an order that never changes."""
 

@@ -1,6 +1,7 @@
 """The trainable part of the image embedding model (DICM paper, section 4.2).
 
-Dense layers behind a frozen backbone, shared by ad and behaviour images. An
+Dense layers behind a frozen backbone, shared by ad and behaviour images unless
+the config says otherwise. An
 image's vector depends on nothing but the image, so any owner can compute it.
 """
 
@@ -45,14 +46,47 @@ def standardise(
   return centred * jnp.broadcast_to(standard.inverse_stddev, shape)
 
 
+class Separate(nnx.Module):
+  """Two networks over the same features, their vectors end to end.
+
+  As in the XDL example: one for behaviour images, one for ad images. An owner
+  does not know which field asked for an image, so it answers for both.
+  """
+
+  def __init__(
+    self,
+    features: int,
+    widths: Sequence[int],
+    *,
+    activation: str,
+    rngs: nnx.Rngs,
+  ):
+    self.behaviour = layers.mlp(
+      (features, *widths), activation=activation, rngs=rngs
+    )
+    self.ad = layers.mlp((features, *widths), activation=activation, rngs=rngs)
+
+  def __call__(self, features: Float[Array, "n F"]) -> Float[Array, "n D"]:
+    return jnp.concatenate([self.behaviour(features), self.ad(features)], 1)
+
+
 def image_layers(
-  features: int, widths: Sequence[int], *, rngs: nnx.Rngs
-) -> nnx.Sequential:
+  features: int,
+  widths: Sequence[int],
+  *,
+  separate: bool = False,
+  activation: str = "prelu",
+  rngs: nnx.Rngs,
+) -> nnx.Sequential | Separate:
   """Trainable layers F -> 256 -> 64 -> 12, linear at the end.
 
   Args:
     features: F, width of the frozen features (VGG16 fc6: 4096).
     widths: hidden widths, then D, the width of a vector.
+    separate: one network for behaviours and one for ads; vectors of 2 D.
+    activation: between the layers.
     rngs: stream of the initial weights.
   """
-  return layers.mlp((features, *widths), rngs=rngs)
+  if separate:
+    return Separate(features, widths, activation=activation, rngs=rngs)
+  return layers.mlp((features, *widths), activation=activation, rngs=rngs)

@@ -1,9 +1,10 @@
-"""Dense layers with PReLU, the activation of the DICM paper (section 4.1)."""
+"""Dense layers and their activations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import itertools
 
 from flax import nnx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -22,9 +23,30 @@ class PReLU(nnx.Module):
     return jnp.where(x > 0, x, slope * x)
 
 
-def mlp(widths: Sequence[int], *, rngs: nnx.Rngs) -> nnx.Sequential:
-  """Linear layers of the given widths, PReLU between them, none at the end."""
+def _relu(width: int) -> Callable[[Array], Array]:
+  del width
+  return jax.nn.relu
+
+
+ACTIVATIONS: dict[str, Callable[[int], Callable[[Array], Array]]] = {
+  "prelu": PReLU,
+  "relu": _relu,
+}
+"""Width -> activation. DICM has PReLU (paper, section 4.1)."""
+
+
+def mlp(
+  widths: Sequence[int], *, activation: str = "prelu", rngs: nnx.Rngs
+) -> nnx.Sequential:
+  """Linear layers of the given widths, linear at the end.
+
+  Args:
+    widths: of the inputs and of each layer's outputs.
+    activation: between the layers, a key of ACTIVATIONS.
+    rngs: stream of the initial weights.
+  """
+  make = ACTIVATIONS[activation]
   layers = []
   for inputs, outputs in itertools.pairwise(widths):
-    layers += [nnx.Linear(inputs, outputs, rngs=rngs), PReLU(outputs)]
+    layers += [nnx.Linear(inputs, outputs, rngs=rngs), make(outputs)]
   return nnx.Sequential(*layers[:-1])

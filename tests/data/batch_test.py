@@ -36,6 +36,11 @@ def stacked(name, ids):
   raise KeyError(name)
 
 
+def weighted(values, jagged, i):
+  start, end = jagged.offsets[i], jagged.offsets[i + 1]
+  return list(zip(values, jagged.weights[start:end].tolist(), strict=True))
+
+
 def from_log(sample, layout):
   """All that a batch has to say of a sample, looked up in the log."""
   group = int(LOG.group[sample])
@@ -47,6 +52,11 @@ def from_log(sample, layout):
       name: stacked(name, values_of(lists, group))
       for name, lists in LOG.user_ids.items()
     },
+    "ad_lists": {
+      name: weighted(stacked(name, values_of(lists, sample)), lists, sample)
+      for name, lists in LOG.ad_lists.items()
+    },
+    "dense": [LOG.user_dense[group].tolist(), LOG.ad_dense[sample].tolist()],
     "ad_image": int(LOG.ad_image[sample]) if layout.ad_images else None,
     "behaviours": behaviours if layout.behaviour_images else [],
     "pairs": behaviours if layout.behaviour_images else [],
@@ -69,15 +79,23 @@ def _one_from_batch(made, i, layout):
   group = inputs["group"][i]
 
   def of_group(lists, rows):
-    entries = zip(*lists, strict=True)
+    entries = zip(*lists[:2], strict=True)
     return [rows[place] for place, owner in entries if owner == group]
 
-  behaviours, _ = inputs["behaviours"]
+  def of_sample(lists):
+    entries = zip(*lists, strict=True)
+    return [
+      (ids[place], weight) for place, owner, weight in entries if owner == i
+    ]
+
+  behaviours, *_ = inputs["behaviours"]
   pairs = zip(inputs["pair_behaviour"], inputs["pair_sample"], strict=True)
   return {
     "label": made.label[i],
     "ad": {n: [ids[place[i]]] for n, place in inputs["ad_ids"].items()},
     "user": {n: of_group(x, ids) for n, x in inputs["user_ids"].items()},
+    "ad_lists": {n: of_sample(x) for n, x in inputs["ad_lists"].items()},
+    "dense": [inputs["user_dense"][group], inputs["ad_dense"][i]],
     "ad_image": images[inputs["ad_image"][i]] if layout.ad_images else None,
     "behaviours": of_group(inputs["behaviours"], images),
     "pairs": [images[behaviours[b]] for b, sample in pairs if sample == i],
@@ -126,6 +144,8 @@ def test_distinct_rows_ascend_and_empty_stands_at_the_end():
     for i in part:
       for rows in [*expected[i]["ad"].values(), *expected[i]["user"].values()]:
         asked |= set(rows)
+      for rows in expected[i]["ad_lists"].values():
+        asked |= {row for row, _ in rows}
     padding = [batch.EMPTY] * (made.id_rows.shape[1] - len(asked))
     assert made.id_rows[device].tolist() == sorted(asked) + padding
 
@@ -147,7 +167,7 @@ def test_padding_entries_point_out_of_range():
   for device, samples in enumerate(np.split(SAMPLES, 2)):
     groups = sorted(set(LOG.group[samples].tolist()))
     for owners, log_lists in zip(
-      [owner[device].tolist() for _, owner in lists],
+      [owner[device].tolist() for _, owner, _ in lists],
       [*LOG.user_ids.values(), LOG.behaviour_images],
       strict=True,
     ):
@@ -196,8 +216,9 @@ def test_offsets_lay_the_features_end_to_end():
     feature.name: stacked(feature.name, [0])[0] for feature in FEATURES
   }
   assert LAYOUT.num_rows == sum(feature.rows for feature in FEATURES)
-  assert LAYOUT.names("user") == ("user_id", "liked")
-  assert LAYOUT.names("ad") == ("ad_id", "position")
+  assert LAYOUT.user_fields == ("user_id", "liked")
+  assert LAYOUT.ad_fields == ("ad_id", "position")
+  assert LAYOUT.ad_list_fields == ("tags",)
 
 
 def test_a_side_without_features_is_no_error():
@@ -208,8 +229,9 @@ def test_a_side_without_features_is_no_error():
       behaviour_images=True,
     )
     made = build(SAMPLES, layout)
-    assert set(made.inputs["ad_ids"]) == set(layout.names("ad"))
-    assert set(made.inputs["user_ids"]) == set(layout.names("user"))
+    assert set(made.inputs["ad_ids"]) == set(layout.ad_fields)
+    assert set(made.inputs["user_ids"]) == set(layout.user_fields)
+    assert set(made.inputs["ad_lists"]) == set(layout.ad_list_fields)
     assert (made.id_rows >= batch.EMPTY).all()
     assert made.id_rows.max() < layout.num_rows
 
@@ -268,6 +290,6 @@ def test_images_only_in_behaviours_or_only_in_ads_both_arrive():
   assert made.id_rows[0, :5].tolist() == [1, 2, 4, 7, batch.EMPTY]
   assert made.image_rows[0, :5].tolist() == [2, 5, 7, 9, batch.EMPTY]
   assert made.inputs["ad_image"].tolist() == [[3, 0]]
-  places, groups = made.inputs["behaviours"]
+  places, groups, _ = made.inputs["behaviours"]
   assert places[0, :3].tolist() == [2, 1, 2]
   assert groups[0, :3].tolist() == [1, 1, 1]

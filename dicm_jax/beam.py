@@ -1,0 +1,61 @@
+"""Runs the tasks of a preparation on Apache Beam's workers.
+
+Tasks hand their results on through files, so every worker must see the output
+folder and the inputs under the same path: a shared file system on a cluster.
+"""
+
+from collections.abc import Callable
+import functools
+import pathlib
+from typing import Any
+
+from dicm_jax import errors
+
+FAILED = "failed"
+
+
+def runner(
+  name: str, work: pathlib.Path
+) -> Callable[[Callable[[int], Any], int, str], None]:
+  """Returns a function that runs task(0), ..., task(count - 1) on Beam.
+
+  Args:
+    name: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ...; further
+      options of a runner are read from the environment variable or files that
+      it documents.
+    work: folder that all workers see, for messages of failed tasks.
+
+  Raises:
+    InputError: Beam is not installed.
+  """
+  try:
+    import apache_beam as beam
+  except ImportError as e:
+    raise errors.InputError(
+      f"--runner={name} needs Apache Beam: pip install 'dicm_jax[beam]'"
+    ) from e
+
+  def run(task: Callable[[int], Any], count: int, stage: str) -> None:
+    failed = work / FAILED
+    for old in failed.glob(f"{stage}-*"):
+      old.unlink()
+    guarded = functools.partial(_guarded, task, failed, stage)
+    with beam.Pipeline(runner=name) as pipeline:
+      numbers = pipeline | f"{stage}: numbers" >> beam.Create(range(count))
+      spread = numbers | f"{stage}: spread" >> beam.Reshuffle()
+      spread | stage >> beam.Map(guarded)
+    for message in sorted(failed.glob(f"{stage}-*")):
+      raise errors.InputError(message.read_text())
+
+  return run
+
+
+def _guarded(
+  task: Callable[[int], Any], failed: pathlib.Path, stage: str, number: int
+) -> None:
+  """Keeps the user's mistakes out of Beam's retries and tracebacks."""
+  try:
+    task(number)
+  except errors.InputError as e:
+    failed.mkdir(parents=True, exist_ok=True)
+    (failed / f"{stage}-{number:06d}").write_text(str(e))

@@ -1,0 +1,189 @@
+"""Frozen features of a prepared data set: a folder for each encoder.
+
+  features/squeezenet-1a2b3c4d/encoder.json
+  features/squeezenet-1a2b3c4d/part-00000.parquet
+
+Line r of all parts end to end is the vector of image row r. `encoder.json`
+says what made them. Vectors that the user brought lie in
+features/precomputed, with the image keys beside them.
+"""
+
+from collections.abc import Iterator, Sequence
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+from jaxtyping import Float
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dicm_jax import errors
+from dicm_jax.data import files, image_store, quantise, source
+
+FOLDER = "features"
+PRECOMPUTED = "precomputed"
+"""Name and digest of vectors that the user brought."""
+META = "encoder.json"
+PART_ROWS = 4096
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Encoder:
+  """What made the features of a folder."""
+
+  name: str
+  digest: str
+  """Of all that decides a picture's features."""
+  width: int
+  dtype: str
+  """How they are stored: float32, float16 or int8."""
+  notice: str
+  """What every report must say about the weights."""
+
+  @property
+  def folder(self) -> str:
+    if self.name == PRECOMPUTED:
+      return PRECOMPUTED
+    return f"{self.name}-{self.digest[:8]}"
+
+
+def num_parts(keys: Sequence[str]) -> int:
+  return -(-len(keys) // PART_ROWS)
+
+
+def rows_of(part: int, keys: Sequence[str]) -> slice:
+  """Image rows of a part."""
+  return slice(part * PART_ROWS, min((part + 1) * PART_ROWS, len(keys)))
+
+
+def exists(root: pathlib.Path, encoder: Encoder, part: int) -> bool:
+  return _part(root / FOLDER / encoder.folder, part).exists()
+
+
+def write_part(
+  root: pathlib.Path,
+  encoder: Encoder,
+  part: int,
+  keys: Sequence[str],
+  vectors: Float[np.ndarray, "n F"],
+) -> None:
+  """Writes one part: the features of image rows `rows_of(part)`."""
+  columns = _columns(vectors, encoder) | {"key": pa.array(keys, pa.string())}
+  path = _part(root / FOLDER / encoder.folder, part)
+  files.write_parquet(path, pa.table(columns))
+
+
+def finish(root: pathlib.Path, encoder: Encoder) -> None:
+  """Says what made the parts: only then are they used."""
+  meta = root / FOLDER / encoder.folder / META
+  files.write_json(meta, dataclasses.asdict(encoder))
+
+
+def _part(folder: pathlib.Path, number: int) -> pathlib.Path:
+  return folder / f"part-{number:05d}.parquet"
+
+
+def _columns(vectors, encoder: Encoder) -> dict[str, pa.Array]:
+  packed = quantise.pack(vectors, encoder.dtype)
+  flat = pa.array(packed.values.reshape(-1))
+  out: dict[str, pa.Array] = {
+    "features": pa.FixedSizeListArray.from_arrays(flat, encoder.width)
+  }
+  if packed.scale is not None:
+    out["scale"] = pa.array(packed.scale)
+  return out
+
+
+def _read_part(path: pathlib.Path) -> Float[np.ndarray, "n F"]:
+  table = pq.read_table(path)
+  lists = table["features"].combine_chunks()
+  values = lists.flatten().to_numpy(zero_copy_only=False)
+  scale = table["scale"].to_numpy() if "scale" in table.column_names else None
+  packed = quantise.Packed(values.reshape(len(table), -1), scale)
+  return quantise.unpack(packed)
+
+
+def encoders(root: pathlib.Path) -> list[Encoder]:
+  """All whose features are complete, by name of their folder."""
+  found = sorted((root / FOLDER).glob(f"*/{META}"))
+  return [Encoder(**json.loads(path.read_text())) for path in found]
+
+
+def read(root: pathlib.Path, encoder: Encoder) -> Float[np.ndarray, "R F"]:
+  """Features of all image rows as float32."""
+  folder = root / FOLDER / encoder.folder
+  paths = sorted(folder.glob("part-*.parquet"))
+  return np.concatenate([_read_part(path) for path in paths])
+
+
+def find(root: pathlib.Path, digest: str) -> Float[np.ndarray, "R F"] | None:
+  """Features by the encoder's digest; None if there are none."""
+  for encoder in encoders(root):
+    if encoder.digest == digest:
+      return read(root, encoder)
+  return None
+
+
+def image_keys(root: pathlib.Path) -> list[str]:
+  """Key of each image row; "" for row 0."""
+  if (root / "images").exists():
+    return image_store.names(root / "images")
+  folder = root / FOLDER / PRECOMPUTED
+  paths = sorted(folder.glob("part-*.parquet"))
+  tables = [pq.read_table(path, columns=["key"]) for path in paths]
+  return [key for table in tables for key in table["key"].to_pylist()]
+
+
+def write_precomputed(
+  root: pathlib.Path,
+  vectors: source.Vectors,
+  wanted: frozenset[str],
+  dtype: str,
+  bad: source.Bad,
+) -> dict[str, Any]:
+  """Stores the user's own vectors, in the order of their source, from row 1.
+
+  Row 0 is their mean: an image without a vector teaches nothing.
+
+  Raises:
+    InputError: a wanted key has no vector, and `bad` says stop; or none has.
+  """
+  keys = [key for key in vectors.keys() if key in wanted]  # noqa: SIM118
+  missing = sorted(wanted - frozenset(keys))
+  for key in missing:
+    bad.report("vectors", f"image {key!r}", "named by the log, has no vector")
+  if not keys:
+    raise errors.InputError(
+      f"none of the {len(wanted)} images that the log names has a vector"
+    )
+  mean, count = np.zeros(vectors.width), 0
+  for _, block in vectors.read(frozenset(keys)):
+    mean, count = mean + block.sum(0, dtype=np.float64), count + len(block)
+  encoder = Encoder(
+    name=PRECOMPUTED,
+    digest=PRECOMPUTED,
+    width=vectors.width,
+    dtype=dtype,
+    notice="vectors made elsewhere",
+  )
+  first = (mean / count).astype(np.float32)[None]
+
+  def parts() -> Iterator[np.ndarray]:
+    waiting = [first]
+    for _, block in vectors.read(frozenset(keys)):
+      waiting.append(block)
+      joined = np.concatenate(waiting)
+      while len(joined) >= PART_ROWS:
+        yield joined[:PART_ROWS]
+        joined = joined[PART_ROWS:]
+      waiting = [joined]
+    if len(waiting[0]):
+      yield waiting[0]
+
+  keys = ["", *keys]
+  for part, block in enumerate(parts()):
+    write_part(root, encoder, part, keys[rows_of(part, keys)], block)
+  finish(root, encoder)
+  return {"keys": len(keys) - 1, "bad": bad.found, "bad_count": bad.count}

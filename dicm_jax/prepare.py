@@ -1,0 +1,350 @@
+"""Turns a click log and its pictures into a data set that training reads.
+
+python -m dicm_jax.prepare --format=table --samples=log.csv --images=pictures \
+  --schema=schema.toml --backbone=squeezenet --out=prepared
+python -m dicm_jax.prepare --infer --samples=log.csv > schema.toml
+
+Then: python -m dicm_jax.main --config=... --config.data.path=prepared
+"""
+
+from collections.abc import Callable
+import dataclasses
+import functools
+import hashlib
+import json
+import logging
+import pathlib
+from typing import Any
+
+from absl import app, flags
+
+from dicm_jax import beam, command, content, errors, features
+from dicm_jax.data import (
+  datasets,
+  feature_files,
+  files,
+  image_store,
+  infer,
+  pictures,
+  prepared,
+  quantise,
+  schema,
+  source,
+  stages,
+  table,
+  vectors,
+  xdl,
+)
+from dicm_jax.model import backbone as backbone_lib
+
+_log = logging.getLogger(__name__)
+
+FORMATS = ("table", "xdl", *datasets.KNOWN)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+  """What the command line asks for."""
+
+  format: str
+  samples: pathlib.Path
+  out: pathlib.Path
+  images: pathlib.Path | None = None
+  vectors: pathlib.Path | None = None
+  """Precomputed features by image key, in place of pictures."""
+  items: pathlib.Path | None = None
+  schema: pathlib.Path | None = None
+  backbone: str = ""
+  """Whose features are computed now; empty: none, training does it."""
+  weights: str = ""
+  dtype: str = "float32"
+  """How features are stored."""
+  on_bad: str = "stop"
+  runner: str = "local"
+  """local, or a runner of Apache Beam."""
+
+
+def prepare(options: Options) -> dict[str, Any]:
+  """Makes a data set, or goes on with one that was stopped.
+
+  Returns:
+    The manifest.
+
+  Raises:
+    InputError: an option, the schema, the log or a picture is wrong.
+  """
+  if options.dtype not in quantise.DTYPES:
+    raise errors.unknown_name("--dtype", options.dtype, quantise.DTYPES)
+  if options.backbone and not options.images:
+    raise errors.InputError("--backbone needs pictures: give --images=PATH")
+  job = stages.Job(
+    events=read_events(options), out=options.out, on_bad=options.on_bad
+  )
+  identity = _identity(options, job)
+  if not _claim(options.out, identity):
+    _log.info("%s is prepared already", options.out)
+    return prepared.read_manifest(options.out)
+  run = (
+    _local
+    if options.runner == "local"
+    else beam.runner(options.runner, job.work())
+  )
+  stages.prepare(job, _images(options, job), run)
+  if options.backbone:
+    parts = feature_files.num_parts(image_store.names(options.out / "images"))
+    run(functools.partial(write_features, options), parts, "features")
+    feature_files.finish(options.out, _encoder(options))
+  stages.finish(job, {"identity": identity})
+  manifest = prepared.read_manifest(options.out)
+  _report(manifest)
+  return manifest
+
+
+def read_events(options: Options) -> source.Events:
+  """The log that the options name, its files listed but not yet read."""
+  if options.format not in FORMATS:
+    raise errors.unknown_name("--format", options.format, FORMATS)
+  if not options.samples.exists():
+    raise errors.InputError(f"--samples: {options.samples} does not exist")
+  bad = source.Bad(options.on_bad)
+  if options.format in datasets.KNOWN:
+    found = datasets.KNOWN[options.format](options.samples, bad)
+    if options.schema:
+      found = dataclasses.replace(found, schema=schema.load(options.schema))
+    return found
+  paths = _log_files(options.samples)
+  if options.format == "xdl":
+    read, made = xdl.read, None
+  else:
+    read, made = table.read, None
+  made = (
+    schema.load(options.schema)
+    if options.schema
+    else _proposed(options.format, options.samples)[0]
+  )
+  if made.items and not options.items:
+    raise errors.InputError(
+      "the schema has [items]: expected --items=FILE, the item table"
+    )
+  items = table.read_items(options.items, made, bad) if options.items else None
+  return source.Events(schema=made, files=paths, read=read, items=items)
+
+
+def _log_files(path: pathlib.Path) -> tuple[pathlib.Path, ...]:
+  """The file, or all files of the folder in order of their names."""
+  if path.is_file():
+    return (path,)
+  found = tuple(
+    p for p in sorted(path.iterdir()) if p.is_file() and p.name[0] not in "._"
+  )
+  if not found:
+    raise errors.InputError(f"--samples: {path} holds no files")
+  return found
+
+
+def _proposed(
+  format_: str, samples: pathlib.Path
+) -> tuple[schema.Schema, list[str]]:
+  """A schema for a log that has none, and the reasons."""
+  path = _log_files(samples)[0]
+  if format_ == "xdl":
+    return xdl.infer(path), []
+  made, reasons = infer.infer(path)
+  for reason in reasons:
+    _log.info("schema: %s", reason)
+  return made, reasons
+
+
+def _images(
+  options: Options, job: stages.Job
+) -> Callable[[], dict[str, Any]] | None:
+  """What fills the image rows: pictures, vectors or nothing."""
+  names_images = any(f.kind in ("image", "images") for f in job.schema.feature)
+  if not names_images:
+    return None
+  if options.images:
+    found = pictures.open_pictures(options.images)
+    return lambda: stages.store_pictures(job, found)
+  if options.vectors:
+    given = (
+      xdl.Records(options.vectors, 4096)
+      if options.format == "xdl"
+      else vectors.open_vectors(options.vectors)
+    )
+    return lambda: feature_files.write_precomputed(
+      job.out,
+      given,
+      frozenset(stages.wanted_pictures(job)),
+      options.dtype,
+      source.Bad(options.on_bad),
+    )
+  raise errors.InputError(
+    "the schema names pictures: expected --images=PATH, or --vectors=PATH "
+    "with features by image key"
+  )
+
+
+def _identity(options: Options, job: stages.Job) -> str:
+  """Digest of all that decides the result."""
+  values = {
+    "format": options.format,
+    "schema": schema.to_dict(job.schema),
+    "files": [[p.name, p.stat().st_size] for p in job.events.files],
+    "images": str(options.images and options.images.name),
+    "vectors": str(options.vectors and options.vectors.name),
+    "backbone": _encoder(options).digest if options.backbone else "",
+    "dtype": options.dtype,
+    "on_bad": options.on_bad,
+  }
+  text = json.dumps(values, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _claim(out: pathlib.Path, identity: str) -> bool:
+  """Whether there is work to do in a folder that may be written.
+
+  Raises:
+    InputError: the folder holds something else.
+  """
+  job_file = out / stages.WORK / "job.json"
+  if (out / stages.MANIFEST).exists():
+    if prepared.read_manifest(out)["identity"] == identity:
+      stages.clean(out)
+      return False
+    raise errors.InputError(
+      f"--out: {out} holds a data set of other inputs or options; name "
+      "another folder"
+    )
+  if job_file.exists():
+    if json.loads(job_file.read_text())["identity"] == identity:
+      _log.info("going on with %s", out)
+      return True
+    raise errors.InputError(
+      f"--out: {out} was begun with other inputs or options; name another "
+      "folder, or remove it"
+    )
+  if out.exists() and any(p.name != stages.WORK for p in out.iterdir()):
+    raise errors.InputError(
+      f"--out: {out} holds files but no data set; name an empty or new folder"
+    )
+  files.write_json(job_file, {"identity": identity})
+  return True
+
+
+def _local(task: Callable[[int], Any], count: int, stage: str) -> None:
+  """Runs the tasks here, one after the other."""
+  for number in range(count):
+    task(number)
+    _log.info("%s: %d of %d", stage, number + 1, count)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(name: str, weights: str) -> backbone_lib.Backbone:
+  """One encoder a process, however many parts it makes."""
+  return backbone_lib.make(name, weights=weights)
+
+
+def _encoder(options: Options) -> feature_files.Encoder:
+  backbone = _loaded(options.backbone, options.weights)
+  return feature_files.Encoder(
+    name=backbone.name,
+    digest=backbone.digest,
+    width=backbone.width,
+    dtype=options.dtype,
+    notice=backbone.notice,
+  )
+
+
+def write_features(options: Options, part: int) -> None:
+  """Encodes one part of the stored pictures, unless its file is there."""
+  folder = options.out / "images"
+  rows = feature_files.rows_of(part, image_store.names(folder))
+  encoder = _encoder(options)
+  if feature_files.exists(options.out, encoder, part):
+    return
+  backbone = _loaded(options.backbone, options.weights)
+  names = image_store.names(folder)[rows]
+  vectors = features.frozen_features(
+    image_store.ImageStore(folder)[rows],
+    names,
+    backbone,
+    cache_dir=features.cache_dir(),
+    on_progress=content.log_progress(backbone.name),
+  )
+  feature_files.write_part(options.out, encoder, part, names, vectors)
+
+
+def _report(manifest: dict[str, Any]) -> None:
+  for name, counts in manifest["splits"].items():
+    _log.info(
+      "%s: %d samples in %d groups, %d clicks",
+      name,
+      counts["samples"],
+      counts["groups"],
+      counts["clicks"],
+    )
+  for what, count in manifest["left_out"].items():
+    if count:
+      _log.info("left out: %s %d", what, count)
+  if manifest["bad"]["count"]:
+    _log.warning(
+      "%d entries were wrong and skipped; the manifest lists them",
+      manifest["bad"]["count"],
+    )
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  values = flags.FLAGS
+  try:
+    command.start(values.cpu_devices)
+    if values.infer:
+      found, _ = _proposed(values.format, pathlib.Path(values.samples))
+      print(schema.to_toml(found), end="")
+      return
+    if not values.out:
+      raise errors.InputError("expected --out=DIR, a new folder")
+    prepare(_options(values))
+  except errors.InputError as e:
+    command.fail(e)
+
+
+def _options(values: flags.FlagValues) -> Options:
+  """The flags as options, paths as paths."""
+
+  def path(name: str) -> pathlib.Path | None:
+    return pathlib.Path(values[name].value) if values[name].value else None
+
+  return Options(
+    format=values.format,
+    samples=pathlib.Path(values.samples),
+    out=pathlib.Path(values.out),
+    images=path("images"),
+    vectors=path("vectors"),
+    items=path("items"),
+    schema=path("schema"),
+    backbone=values.backbone,
+    weights=values.weights,
+    dtype=values.dtype,
+    on_bad=values.on_bad,
+    runner=values.runner,
+  )
+
+
+if __name__ == "__main__":
+  text, number = flags.DEFINE_string, flags.DEFINE_integer
+  text("format", "table", f"Of the log: {', '.join(FORMATS)}.")
+  text("samples", None, "The log: a file, or a folder of files.", required=True)
+  text("out", "", "Folder of the data set: new, or one that was begun.")
+  text("images", "", "Pictures: a folder, tar or Parquet files.")
+  text("vectors", "", "In place of pictures: features by image key.")
+  text("items", "", "Table of items, where the schema has [items].")
+  text("schema", "", "Schema file; empty: inferred from the log.")
+  text("backbone", "", "Encode the pictures now with squeezenet or vgg16.")
+  text("weights", "", "Of the backbone, as in --config.image.weights.")
+  text("dtype", "float32", "Stored features: float32, float16 or int8.")
+  text("on_bad", "stop", "Wrong lines and pictures: stop, or skip and list.")
+  text("runner", "local", "local, or a runner of Apache Beam.")
+  flags.DEFINE_bool("infer", False, "Print a schema for the log, do no more.")
+  number("cpu_devices", 0, "Simulated CPU devices; 0: real devices.")
+  app.run(main, flags_parser=command.parse_flags)
