@@ -142,7 +142,7 @@ def test_features_are_those_of_the_schema_and_of_the_history(data):
     "tags": ("ad", True),
     "history_ad_id": ("user", True),
   }
-  assert {f.name: f.rows for f in data.features}["item"] == len(
+  assert {f.name: f.rows for f in data.features}["ad_id"] == len(
     ROWS["ad_id"]
   ) + 1
 
