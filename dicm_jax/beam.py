@@ -43,7 +43,7 @@ def runner(
     with beam.Pipeline(runner=name) as pipeline:
       numbers = pipeline | f"{stage}: numbers" >> beam.Create(range(count))
       spread = numbers | f"{stage}: spread" >> beam.Reshuffle()
-      spread | stage >> beam.Map(guarded)
+      _ = spread | stage >> beam.Map(guarded)
     for message in sorted(failed.glob(f"{stage}-*")):
       raise errors.InputError(message.read_text())
 

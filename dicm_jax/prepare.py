@@ -34,10 +34,11 @@ from dicm_jax.data import (
   table,
   vectors,
   xdl,
+  xdl_records,
 )
 from dicm_jax.model import backbone as backbone_lib
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("dicm_jax.prepare")  # Also when run as __main__.
 
 FORMATS = ("table", "xdl", *datasets.KNOWN)
 
@@ -81,6 +82,7 @@ def prepare(options: Options) -> dict[str, Any]:
     events=read_events(options), out=options.out, on_bad=options.on_bad
   )
   identity = _identity(options, job)
+  fill_images = _images(options, job)  # Checked before anything is written.
   if not _claim(options.out, identity):
     _log.info("%s is prepared already", options.out)
     return prepared.read_manifest(options.out)
@@ -89,7 +91,7 @@ def prepare(options: Options) -> dict[str, Any]:
     if options.runner == "local"
     else beam.runner(options.runner, job.work())
   )
-  stages.prepare(job, _images(options, job), run)
+  stages.prepare(job, fill_images, run)
   if options.backbone:
     parts = feature_files.num_parts(image_store.names(options.out / "images"))
     run(functools.partial(write_features, options), parts, "features")
@@ -167,7 +169,7 @@ def _images(
     return lambda: stages.store_pictures(job, found)
   if options.vectors:
     given = (
-      xdl.Records(options.vectors, 4096)
+      xdl_records.Records(options.vectors, bad=source.Bad(options.on_bad))
       if options.format == "xdl"
       else vectors.open_vectors(options.vectors)
     )
@@ -312,17 +314,17 @@ def main(argv: list[str]) -> None:
 def _options(values: flags.FlagValues) -> Options:
   """The flags as options, paths as paths."""
 
-  def path(name: str) -> pathlib.Path | None:
-    return pathlib.Path(values[name].value) if values[name].value else None
+  def path(text: str) -> pathlib.Path | None:
+    return pathlib.Path(text) if text else None
 
   return Options(
     format=values.format,
     samples=pathlib.Path(values.samples),
     out=pathlib.Path(values.out),
-    images=path("images"),
-    vectors=path("vectors"),
-    items=path("items"),
-    schema=path("schema"),
+    images=path(values.images),
+    vectors=path(values.vectors),
+    items=path(values.items),
+    schema=path(values.schema),
     backbone=values.backbone,
     weights=values.weights,
     dtype=values.dtype,

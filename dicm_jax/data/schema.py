@@ -502,6 +502,11 @@ def _at_least(where: str, value: int | float, least: int) -> None:
     raise errors.InputError(f"{where}: expected >= {least}, found {value}")
 
 
+def iso(ms: int) -> str:
+  """A time in milliseconds since 1970 as ISO text, UTC."""
+  return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).isoformat()
+
+
 def _iso(where: str, text: str) -> int:
   """Milliseconds since 1970 of an ISO date or time; UTC unless it says."""
   try:

@@ -1,0 +1,68 @@
+"""Amazon Reviews 2023: ratings of products, with pictures by parent ASIN."""
+
+import pathlib
+
+from dicm_jax.data import schema, source, table
+from dicm_jax.data.datasets import download
+
+WHERE = (
+  "https://amazon-reviews-2023.github.io (of one category, CATEGORY.jsonl and "
+  "meta_CATEGORY.jsonl, both also as .gz; for research). Pictures, named "
+  "PARENT_ASIN.jpg, are fetched by the user from the links in the metadata"
+)
+NOTICE = (
+  "Amazon Reviews 2023: a rating of 4 stars or more counts as a click, a lower "
+  "one as an impression without; each user's last tenth is the test."
+)
+
+_COLUMNS = ("parent_asin", "title", "main_category", "store")
+
+SCHEMA = schema.Schema(
+  log=schema.Log(
+    label="rating",
+    user="user_id",
+    time="timestamp",
+    time_unit="ms",
+    positive_from=4.0,
+  ),
+  items=schema.Items(
+    key="parent_asin",
+    fields=("product", "main_category", "store", "words", "picture"),
+  ),
+  feature=(
+    schema.Field(name="reviewer", side="user", kind="id", column="user_id"),
+    schema.Field(
+      name="product", side="ad", kind="id", column="parent_asin", history=True
+    ),
+    schema.Field(name="main_category", side="ad", kind="id"),
+    schema.Field(name="store", side="ad", kind="id", min_count=5),
+    schema.Field(
+      name="words", side="ad", kind="text", column="title", min_count=5
+    ),
+    schema.Field(
+      name="picture",
+      side="ad",
+      kind="image",
+      column="parent_asin",
+      history=True,
+    ),
+  ),
+  split=schema.Split(rule="user", test_share=0.1),
+)
+
+
+def events(folder: pathlib.Path, bad: source.Bad) -> source.Events:
+  """Reads one category's reviews, with its metadata as the item table.
+
+  Raises:
+    InputError: a file is missing or a line of the metadata is wrong.
+  """
+  meta = download.find(folder, "meta_*.jsonl*", WHERE)
+  reviews = download.find(folder, meta.name.removeprefix("meta_"), WHERE)
+  return source.Events(
+    schema=SCHEMA,
+    files=(reviews,),
+    read=table.read,
+    items=download.items(download.raw(meta, _COLUMNS), SCHEMA, bad, meta),
+    notice=NOTICE,
+  )
