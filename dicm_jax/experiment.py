@@ -189,7 +189,7 @@ def _routes(data: click_log.Dataset, order, layout, mesh: Mesh):
   """Routes with room for the largest group that the first batches send."""
   servers = mesh.shape[mesh_lib.SERVER]
   sizes = {"ids": 1, "images": 1}
-  for step in range(pipeline.PROBED_BATCHES):
+  for step in range(pipeline.probed_batches(len(order(0)))):
     probed = batch_lib.build(
       data.train, order(step), layout, num_devices=mesh.size
     )

@@ -267,7 +267,7 @@ def write_features(options: Options, part: int) -> None:
   backbone = _loaded(options.backbone, options.weights)
   names = image_store.names(folder)[rows]
   vectors = features.frozen_features(
-    image_store.ImageStore(folder)[rows],
+    image_store.ImageStore(folder, rows.start, rows.stop),
     names,
     backbone,
     cache_dir=features.cache_dir(),

@@ -183,19 +183,30 @@ def _report_missing(wanted, pictures: source.Pictures, bad: source.Bad):
 
 
 class ImageStore(Sequence[bytes]):
-  """Encoded pictures by row, read from their files when asked for."""
+  """Encoded pictures by row, read from their files when asked for.
 
-  def __init__(self, folder: pathlib.Path):
+  Args:
+    folder: of the store.
+    first: row that counts as the first.
+    end: row to stop before; None: all.
+  """
+
+  def __init__(
+    self, folder: pathlib.Path, first: int = 0, end: int | None = None
+  ):
     self._paths = sorted(folder.glob("part-*.parquet"))
     self._ends: list[int] = []
     for path in self._paths:
       rows = pq.ParquetFile(path).metadata.num_rows
       self._ends.append(rows + (self._ends[-1] if self._ends else 0))
+    self._first = first
+    stored = self._ends[-1] if self._ends else 0
+    self._length = (stored if end is None else end) - first
     self._open = -1
     self._pictures: list[bytes] = []
 
   def __len__(self) -> int:
-    return self._ends[-1] if self._ends else 0
+    return self._length
 
   @overload
   def __getitem__(self, index: int) -> bytes: ...
@@ -206,6 +217,7 @@ class ImageStore(Sequence[bytes]):
       return [self[i] for i in range(*index.indices(len(self)))]
     if not 0 <= index < len(self):
       raise IndexError(index)
+    index += self._first
     part = bisect.bisect_right(self._ends, index)
     if part != self._open:  # Rows are asked for in order: one file at hand.
       table = pq.read_table(self._paths[part], columns=["bytes"])

@@ -17,8 +17,18 @@ from dicm_jax.data import batch, click_log
 Order = Callable[[int], Int[np.ndarray, " B"]]
 """Step -> the sample numbers of its batch."""
 
-PROBED_BATCHES = 8
-"""Batches looked at before training to choose the sizes of arrays."""
+PROBED_BATCHES, PROBED_SAMPLES = 8, 1 << 15
+"""Batches, and samples, that are looked at at least before training to choose
+the sizes of arrays: small batches differ more from one another."""
+
+
+def probed_batches(batch_size: int) -> int:
+  """How many batches to look at.
+
+  >>> probed_batches(4096), probed_batches(16)
+  (8, 2048)
+  """
+  return max(PROBED_BATCHES, PROBED_SAMPLES // batch_size)
 
 
 def shuffled(log: click_log.ClickLog, seed: int, batch_size: int) -> Order:
@@ -83,7 +93,8 @@ def capacities(
   num_devices: int,
 ) -> batch.Capacities:
   """Sizes that fit the first batches; later ones seldom need more."""
-  first = [order(step) for step in range(min(PROBED_BATCHES, steps))]
+  probed = probed_batches(len(order(0)))
+  first = [order(step) for step in range(min(probed, steps))]
   return batch.probe(log, first, layout, num_devices=num_devices)
 
 

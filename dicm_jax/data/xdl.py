@@ -72,12 +72,28 @@ def read(
 
 
 class _Shared:
-  """The user's features of the group that the last line belonged to."""
+  """The user's features of the group that the last good line belonged to."""
 
   def __init__(self):
     self.group: str | None = None
     self.text = ""
     self.values: dict[str, list[str]] = {}
+
+  def of(self, group: str, text: str) -> dict[str, list[str]]:
+    """A line's user features: a group's first line has them for all."""
+    if group != self.group:
+      return _features(text)
+    if text and text != self.text:
+      raise _Wrong(
+        f"group {group!r}: expected the user features of the group's first "
+        f"line, found others: {text[:60]!r}"
+      )
+    return self.values
+
+  def keep(self, group: str, text: str, values: dict[str, list[str]]) -> None:
+    """Remembers the first good line of a group."""
+    if group != self.group:
+      self.group, self.text, self.values = group, text, values
 
 
 def _lines(path: pathlib.Path) -> Iterator[tuple[int, str, _Shared]]:
@@ -96,8 +112,8 @@ def _event(
 ) -> dict[str, Any]:
   """A line as a row of a block."""
   _, group, user, ad, labels, time = _parts(text)
-  values = dict(_user(group, user, shared))
-  values |= _features(ad)
+  of_user = shared.of(group, user)
+  values = of_user | _features(ad)
   known = {f.column for f in schema.feature}
   for name in values:
     if name not in known:
@@ -111,6 +127,7 @@ def _event(
   }
   for field in schema.feature:
     event |= _columns(field, values.get(field.column, []))
+  shared.keep(group, user, of_user)
   return event
 
 
@@ -122,19 +139,6 @@ def _parts(text: str) -> list[str]:
     if not part:
       raise _Wrong(f"field {name!r}: expected a key, found nothing")
   return parts
-
-
-def _user(group: str, text: str, shared: _Shared) -> dict[str, list[str]]:
-  """The user's features: a group's first line has them for all."""
-  if group != shared.group:
-    values = _features(text)
-    shared.group, shared.text, shared.values = group, text, values
-  elif text and text != shared.text:
-    raise _Wrong(
-      f"group {group!r}: expected the user features of the group's first line, "
-      f"found others: {text[:60]!r}"
-    )
-  return shared.values
 
 
 def _features(text: str) -> dict[str, list[str]]:
@@ -212,8 +216,8 @@ def infer(path: pathlib.Path) -> schema_lib.Schema:
   """A schema from a file's first lines; what it took is logged.
 
   Names with `img` are images: the user's are behaviours. A number with a
-  point and no weight is dense; all else is ids. The last tenth of the times
-  is the test split.
+  point and no weight is dense; all else is ids. The test split is the last
+  tenth of the time from the first line to the last.
 
   Raises:
     InputError: the file is empty, or a line is wrong.
@@ -223,7 +227,8 @@ def infer(path: pathlib.Path) -> schema_lib.Schema:
   for number, text, shared in itertools.islice(_lines(path), INFERRED_LINES):
     try:
       _, group, user, ad, label, time = _parts(text)
-      sides = {"user": _user(group, user, shared), "ad": _features(ad)}
+      sides = {"user": shared.of(group, user), "ad": _features(ad)}
+      shared.keep(group, user, sides["user"])
       labels.append(_number(label.split(",")[0], "labels"))
       times.append(_whole(time, "timestamp"))
     except _Wrong as e:
@@ -246,7 +251,7 @@ def infer(path: pathlib.Path) -> schema_lib.Schema:
       positive_from=math.nan if plain else 0.5,
     ),
     feature=fields,
-    split=_split(times),
+    split=_split([*times, _last_time(path)]),
   )
 
 
@@ -264,12 +269,24 @@ def _guess(name: str, side: str, lists: list[list[str]]) -> schema_lib.Field:
   return schema_lib.Field(name=name, side=side, kind="ids", weighted=weighted)
 
 
+def _last_time(path: pathlib.Path) -> int:
+  """Timestamp of the file's last line."""
+  with path.open("rb") as file:
+    file.seek(max(path.stat().st_size - (1 << 20), 0))
+    last = file.read().decode("utf-8", "replace").split("\n")
+  text = next(line for line in reversed(last) if line.strip())
+  try:
+    return _whole(text.rpartition("|")[2], "timestamp")
+  except _Wrong as e:
+    raise errors.InputError(f"{path}, last line: {e}") from e
+
+
 def _split(times: list[int]) -> schema_lib.Split:
-  times = sorted(times)
-  first = times[len(times) * 9 // 10]
-  if first == times[0]:
+  first, last = min(times), max(times)
+  if first == last:
     return schema_lib.Split(rule="user", test_share=0.1)
-  return schema_lib.Split(rule="time", test_from=schema_lib.iso(first * 1000))
+  moment = first + (last - first) * 9 // 10 + 1
+  return schema_lib.Split(rule="time", test_from=schema_lib.iso(moment * 1000))
 
 
 def write(path: pathlib.Path, lines: Sequence[Line]) -> None:
