@@ -77,11 +77,16 @@ def measure(backbone: str, seed: int) -> Scores:
   return out
 
 
+def config_of(path: pathlib.Path, *, seed: int) -> config_lib.Config:
+  """The config of a file, with another seed."""
+  values = runpy.run_path(str(path))["get_config"]().to_dict()
+  return config_lib.from_dict(values | {"seed": seed})
+
+
 def _config(backbone: str, seed: int) -> config_lib.Config:
-  values = runpy.run_path(str(QUICKSTART))["get_config"]().to_dict()
-  values["seed"] = seed
-  values["image"]["backbone"] = backbone
-  return config_lib.from_dict(values)
+  config = config_of(QUICKSTART, seed=seed)
+  image = dataclasses.replace(config.image, backbone=backbone)
+  return dataclasses.replace(config, image=image)
 
 
 def _with_images(config: config_lib.Config, images: str) -> config_lib.Config:

@@ -1,0 +1,96 @@
+"""Pictures from folders, tar and Parquet files; wrong ones are named."""
+
+import io
+import tarfile
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dicm_jax import errors
+from dicm_jax.data import pictures
+from tests.data import logs
+
+PICTURES = {f"k{i}": logs.png(i) for i in range(5)}
+
+
+def folder(path):
+  for i, (key, data) in enumerate(PICTURES.items()):
+    place = path / f"{i % 2}"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"{key}.PNG").write_bytes(data)
+  (path / "notes.txt").write_text("no picture")
+  return path
+
+
+def tar(path, mode="w"):
+  with tarfile.open(path, mode) as archive:
+    for key, data in PICTURES.items():
+      for name, content in ((f"a/{key}.jpg", data), (f"a/{key}.json", b"{}")):
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+  return path
+
+
+def parquet(path, *, struct=False):
+  values = list(PICTURES.values())
+  column = [{"bytes": v, "path": ""} for v in values] if struct else values
+  pq.write_table(pa.table({"item_id": list(PICTURES), "image": column}), path)
+  return path
+
+
+def many(path, write):
+  path.mkdir()
+  write(path)
+  return path
+
+
+MAKERS = {
+  "folder": lambda p: folder(p / "f"),
+  "tar": lambda p: tar(p / "p.tar"),
+  "tar.gz": lambda p: tar(p / "p.tar.gz", "w:gz"),
+  "folder of tar": lambda p: many(p / "t", lambda t: tar(t / "0.tar")),
+  "parquet": lambda p: parquet(p / "p.parquet"),
+  "parquet of structs": lambda p: parquet(p / "p.parquet", struct=True),
+}
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_all_keys_and_the_wanted_pictures(tmp_path, kind):
+  found = pictures.open_pictures(MAKERS[kind](tmp_path))
+  keys = list(found.keys())
+  assert sorted(keys) == sorted(PICTURES)
+  wanted = {"k1", "k3", "elsewhere"}
+  read = dict(found.read(wanted))
+  assert read == {k: PICTURES[k] for k in ("k1", "k3")}
+  assert list(read) == [k for k in keys if k in wanted]
+
+
+def test_a_key_with_two_pictures_is_named(tmp_path):
+  path = folder(tmp_path / "f")
+  (path / "k1.jpg").write_bytes(b"")
+  with pytest.raises(errors.InputError, match=r"'k1' .*k1\.\w+ and .*k1\."):
+    list(pictures.open_pictures(path).keys())
+
+
+def test_a_damaged_tar_is_named(tmp_path):
+  path = tar(tmp_path / "p.tar.gz", "w:gz")
+  path.write_bytes(path.read_bytes()[:300])
+  found = pictures.open_pictures(path)
+  with pytest.raises(errors.InputError, match=r"p\.tar\.gz: damaged"):
+    list(found.keys())
+
+
+def test_what_is_no_picture_source_is_named(tmp_path):
+  (tmp_path / "x.zip").write_bytes(b"")
+  (tmp_path / "empty").mkdir()
+  pq.write_table(pa.table({"n": [1], "image": [b""]}), tmp_path / "n.parquet")
+  for name, message in (
+    ("nothing", "does not exist"),
+    ("x.zip", "expected a folder of pictures"),
+    ("empty", "found none"),
+    ("n.parquet", "expected a column of keys"),
+  ):
+    with pytest.raises(errors.InputError, match=message):
+      pictures.open_pictures(tmp_path / name)
