@@ -1,12 +1,14 @@
 """The cache of frozen features: computed once, resumed, never stale."""
 
+import hashlib
 import io
-import pathlib
 
 from absl import logging
 import jax
 import numpy as np
 from PIL import Image
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dicm_jax import errors, features
@@ -88,26 +90,26 @@ def test_killed_run_goes_on_where_it_was(tmp_path, data, net, monkeypatch):
   assert computed.blocks == 1
 
 
-class Trap:
-  """Leaves a file behind when it is unpickled."""
-
-  def __init__(self, path: pathlib.Path):
-    self.path = path
-
-  def __reduce__(self):
-    return pathlib.Path.touch, (self.path,)
+def files_of(folder):
+  return sorted(folder.rglob("*.parquet"))
 
 
 DAMAGE = {
   "empty": lambda path: path.write_bytes(b""),
   "cut": lambda path: path.write_bytes(path.read_bytes()[:-8]),
-  "other shape": lambda path: np.save(path, np.zeros((1, 512), np.float32)),
-  "other type": lambda path: np.save(path, np.zeros((BLOCK, 512))),
-  "nan": lambda path: np.save(path, np.full((BLOCK, 512), np.nan, np.float32)),
-  "pickle": lambda path: np.save(
-    path, np.array([Trap(path.parent / "sprung")]), allow_pickle=True
-  ),
+  "other columns": lambda path: pq.write_table(pa.table({"a": [1]}), path),
+  "nan": lambda path: replace(path, np.full((BLOCK, 512), np.nan, np.float32)),
+  "other type": lambda path: replace(path, np.zeros((BLOCK, 512))),
+  "other width": lambda path: replace(path, np.zeros((BLOCK, 8), np.float32)),
 }
+
+
+def replace(path, features):
+  """Writes other features under the same keys."""
+  keys = pq.read_table(path)["key"]
+  flat = pa.array(features.reshape(-1))
+  column = pa.FixedSizeListArray.from_arrays(flat, features.shape[1])
+  pq.write_table(pa.table({"key": keys, "features": column}), path)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -118,30 +120,62 @@ def test_damaged_block_is_computed_again(
   warnings = []
   monkeypatch.setattr(logging, "warning", lambda m, *a: warnings.append(m % a))
   computed = Computed(monkeypatch)
-  path = next(p for p in sorted(tmp_path.iterdir()) if len(np.load(p)) == BLOCK)
+  rows = [pq.ParquetFile(p).metadata.num_rows for p in files_of(tmp_path)]
+  path = files_of(tmp_path)[rows.index(BLOCK)]
   DAMAGE[damage](path)
   np.testing.assert_array_equal(_run(data, net, tmp_path), first)
   assert computed.blocks == 1
   assert len(warnings) == 1
   assert str(path) in warnings[0]
-  assert not (tmp_path / "sprung").exists()
 
 
-def test_other_weights_pictures_or_sizes_have_other_files(tmp_path, data, net):
+def test_only_new_pictures_are_encoded(tmp_path, data, net, monkeypatch):
+  whole = _run(data, net, tmp_path / "whole")
+  _run(data[3:8], net, tmp_path / "part")
+  computed = []
+  decode_all = features.images_lib.decode_all
+  monkeypatch.setattr(
+    features.images_lib,
+    "decode_all",
+    lambda pictures, *a: computed.extend(pictures) or decode_all(pictures, *a),
+  )
+  found = _run(data, net, tmp_path / "part")
+  assert computed == [*data[:3], *data[8:]]
+  # The bits depend on the picture alone, not on its neighbours in a block.
+  np.testing.assert_array_equal(found, whole)
+
+
+def test_equal_pictures_are_encoded_once(tmp_path, data, net):
+  done = []
+  twice = [*data[:3], *data[:3]]
+  found = _run(twice, net, tmp_path, lambda *a: done.append(a))
+  np.testing.assert_array_equal(found[:3], found[3:])
+  (path,) = files_of(tmp_path)
+  assert pq.ParquetFile(path).metadata.num_rows == 3
+
+
+def test_other_weights_or_sizes_have_other_folders(tmp_path, data, net):
   _run(data[:BLOCK], net, tmp_path)
   for seed, size in ((1, 32), (0, 40)):
     other = backbone.make(
       "squeezenet", weights="random", seed=seed, image_size=size
     )
     _run(data[:BLOCK], other, tmp_path)
-  _run(data[1 : BLOCK + 1], net, tmp_path)
-  assert len(list(tmp_path.iterdir())) == 4
+  assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_the_store_is_plain_parquet(tmp_path, data, net):
+  found = _run(data[:2], net, tmp_path)
+  (path,) = files_of(tmp_path)
+  table = pq.read_table(path).to_pydict()
+  assert table["key"] == [hashlib.sha256(d).digest() for d in data[:2]]
+  np.testing.assert_array_equal(np.array(table["features"], "f4"), found)
 
 
 def test_wrong_picture_is_named_and_leaves_no_file(tmp_path, data, net):
   with pytest.raises(errors.InputError, match=r"^2\.png:"):
     _run([*data[:2], b"wrong"], net, tmp_path)
-  assert list(tmp_path.iterdir()) == []
+  assert files_of(tmp_path) == []
 
 
 def test_no_pictures(tmp_path, net):
