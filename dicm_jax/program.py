@@ -8,7 +8,7 @@ from jaxtyping import PyTree
 import optax
 
 from dicm_jax.model import backbone as backbone_lib
-from dicm_jax.model import dicm
+from dicm_jax.model import dicm, embed
 from dicm_jax.sharding import route
 
 
@@ -34,5 +34,5 @@ class Program:
   def net(self, params: PyTree) -> dicm.DICM:
     return nnx.merge(self.net_def, params)
 
-  def embed_layers(self, params: PyTree) -> nnx.Sequential:
+  def embed_layers(self, params: PyTree) -> nnx.Sequential | embed.Separate:
     return nnx.merge(self.embed_def, params)

@@ -29,7 +29,7 @@ def run_all(made: stages.Job, run: stages.Run) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_direct_runner_makes_the_local_data_set(tmp_path, monkeypatch):
-  monkeypatch.setattr(stages, "PARTITION_BYTES", 1 << 13)
+  monkeypatch.setattr(stages, "PARTITION_EVENTS", 200)
   made = logs.job(tmp_path, logs.rows(users=40, events=2000))
   assert made.partitions > 3
   local = run_all(made, logs.local)

@@ -17,7 +17,7 @@ import pathlib, sys
 from tests.data import logs
 from dicm_jax.data import image_store, schema, source, spill, stages
 spill.CHUNK_ROWS = 512
-stages.PARTITION_BYTES = 1 << 13
+stages.PARTITION_EVENTS = 200
 image_store.PART_PICTURES = 4
 folder = pathlib.Path(sys.argv[1])
 files = tuple(sorted((folder / "log").glob("*.parquet")))

@@ -13,12 +13,23 @@ import pathlib
 from jaxtyping import Int
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dicm_jax.data import vocabulary
 
 CHUNK_ROWS = 1 << 19
 """Events of a chunk, at most: some 100 MB."""
+_TEXT_BYTES, _GZIP_BYTES = 32, 8
+"""Bytes of a short line, plain and compressed."""
 _PARTITIONS = b"partitions"
+
+
+def estimated_events(path: pathlib.Path) -> int:
+  """About how many events a file holds; rather too many than too few."""
+  if path.suffix == ".parquet":
+    return pq.ParquetFile(path).metadata.num_rows
+  size = path.stat().st_size
+  return size // _GZIP_BYTES if path.suffix == ".gz" else size // _TEXT_BYTES
 
 
 def partition_of(

@@ -45,8 +45,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 WORK = ".work"
 SPLITS = ("train", "test")
-PARTITION_BYTES = 64 << 20
-"""Input bytes of a partition, aimed at: it is held in memory as a whole."""
+PARTITION_EVENTS = 1 << 19
+"""Events of a partition, aimed at: it is held in memory as a whole."""
 MAX_PARTITIONS = 4096
 
 Run = Callable[[Callable[[int], Any], int, str], None]
@@ -68,9 +68,9 @@ class Job:
 
   @property
   def partitions(self) -> int:
-    """Depends on the log's size alone."""
-    size = sum(path.stat().st_size for path in self.events.files)
-    return min(max(-(-size // PARTITION_BYTES), 1), MAX_PARTITIONS)
+    """Depends on the log's files alone."""
+    events = sum(map(spill.estimated_events, self.events.files))
+    return min(max(-(-events // PARTITION_EVENTS), 1), MAX_PARTITIONS)
 
   @functools.cached_property
   def codebook(self) -> rows.Codebook:
