@@ -1,5 +1,6 @@
 """What the commands share: flags, logs, devices, and how they say no."""
 
+import json
 import logging
 import re
 import sys
@@ -71,25 +72,72 @@ def fail(error: errors.InputError) -> NoReturn:
   sys.exit(2)
 
 
-def start(cpu_devices: int) -> None:
-  """Sets up logs and devices; must run before JAX makes any.
+def define_devices() -> None:
+  """Defines the flags that say what a command runs on."""
+  number = flags.DEFINE_integer
+  number("cpu_devices", 0, "Simulated CPU devices; 0: the real devices.")
+  flags.DEFINE_string(
+    "coordinator",
+    "",
+    "HOST:PORT of process 0 where several processes run together; auto: ask "
+    "the cluster (Slurm, TPU pod, Kubernetes, Open MPI).",
+  )
+  number("num_processes", 1, "How many processes run together.")
+  number("process_id", 0, "Which of them this is, counted from 0.")
+
+
+def start(values: flags.FlagValues) -> None:
+  """Sets up logs, processes and devices; must run before JAX makes any.
 
   Args:
-    cpu_devices: number of simulated CPU devices; 0 takes the real devices.
+    values: with the flags of `define_devices`.
 
   Raises:
-    InputError: the number is negative.
+    InputError: a flag is out of range, or the processes do not meet.
   """
+  _start_logs()
+  if values.cpu_devices < 0:
+    raise errors.InputError(
+      f"--cpu_devices: expected >= 0, found {values.cpu_devices}"
+    )
+  if values.cpu_devices:
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", values.cpu_devices)
+  _join(values.coordinator, values.num_processes, values.process_id)
+
+
+def _join(coordinator: str, count: int, me: int) -> None:
+  """Meets the other processes, if there are any."""
+  if not coordinator:
+    if count != 1 or me != 0:
+      raise errors.InputError(
+        "--num_processes, --process_id: expected --coordinator=HOST:PORT too"
+      )
+    return
+  if coordinator != "auto" and not 0 <= me < count:
+    raise errors.InputError(
+      f"--process_id: expected 0 to {count - 1} of --num_processes={count}, "
+      f"found {me}"
+    )
+  try:
+    if coordinator == "auto":
+      jax.distributed.initialize()
+    else:
+      jax.distributed.initialize(coordinator, count, me)
+  except (RuntimeError, ValueError) as e:
+    raise errors.InputError(f"--coordinator={coordinator}: {e}") from e
+
+
+def show(result: dict[str, Any]) -> None:
+  """Prints a command's result, on one of several processes."""
+  if jax.process_index() == 0:
+    print(json.dumps(result, indent=2, sort_keys=True))
+
+
+def _start_logs() -> None:
   absl.logging.set_verbosity(absl.logging.WARNING)  # Orbax tells a lot.
   handler = logging.StreamHandler()
   handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
   ours = logging.getLogger("dicm_jax")
   ours.handlers, ours.propagate = [handler], False
   ours.setLevel(logging.INFO)
-  if cpu_devices < 0:
-    raise errors.InputError(
-      f"--cpu_devices: expected >= 0, found {cpu_devices}"
-    )
-  if cpu_devices:
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", cpu_devices)

@@ -4,7 +4,6 @@ python -m dicm_jax.evaluate --workdir=runs/quickstart [--mesh=2x4]
 """
 
 import dataclasses
-import json
 import pathlib
 import re
 
@@ -15,7 +14,8 @@ import numpy as np
 from dicm_jax import checkpoint, command, errors, experiment, metrics, train
 from dicm_jax import config as config_lib
 from dicm_jax import workdir as workdir_lib
-from dicm_jax.data import click_log, pipeline
+from dicm_jax.data import click_log
+from dicm_jax.sharding import mesh as mesh_lib
 
 Figures = dict[str, float | int | str | None]
 
@@ -24,24 +24,11 @@ def predict(
   x: experiment.Experiment, state: train.State, log: click_log.ClickLog
 ) -> Float[np.ndarray, " n"]:
   """Probability of a click for every sample of a split, in its order."""
-  batch_size = x.batch_size
-  order = pipeline.in_sequence(log, batch_size)
-  steps = pipeline.num_batches(log, batch_size)
-  devices = x.program.mesh.size
-  room = pipeline.capacities(
-    log, order, x.layout, steps=steps, num_devices=devices
-  )
-  batches = pipeline.stream(
-    log,
-    order,
-    x.layout,
-    first_step=0,
-    end_step=steps,
-    num_devices=devices,
-    capacities=room,
-  )
   score = train.make_predict_step(x.program, state)
-  parts = [np.asarray(score(state, x.content, b)).reshape(-1) for b in batches]
+  parts = [
+    mesh_lib.gather(score(state, x.content, batch)).reshape(-1)
+    for batch in x.one_pass(log)
+  ]
   return np.concatenate(parts)[: log.num_samples]
 
 
@@ -139,18 +126,16 @@ def main(argv: list[str]) -> None:
   del argv
   values = flags.FLAGS
   try:
-    command.start(values.cpu_devices)
+    command.start(values)
     out = restore_and_evaluate(pathlib.Path(values.workdir), values.mesh)
   except errors.InputError as e:
     command.fail(e)
   else:
-    print(json.dumps(out, indent=2, sort_keys=True))
+    command.show(out)
 
 
 if __name__ == "__main__":
   flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
   flags.DEFINE_string("mesh", "", "Worker x server devices, e.g. 2x4.")
-  flags.DEFINE_integer(
-    "cpu_devices", 0, "Run on so many simulated CPU devices; 0: real devices."
-  )
+  command.define_devices()
   app.run(main, flags_parser=command.parse_flags)

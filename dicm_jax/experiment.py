@@ -42,15 +42,38 @@ class Experiment:
     self, first_step: int, end_step: int
   ) -> Iterator[batch_lib.Batch]:
     """Training batches of steps [first_step, end_step), counted from 0."""
-    return pipeline.stream(
-      self.data.train,
-      self.order,
-      self.layout,
-      first_step=first_step,
-      end_step=end_step,
-      num_devices=self.program.mesh.size,
-      capacities=self.capacities,
+    return self._stream(
+      self.data.train, self.order, (first_step, end_step), self.capacities
     )
+
+  def one_pass(self, log: click_log.ClickLog) -> Iterator[batch_lib.Batch]:
+    """A split in its own order, the last batch padded."""
+    order = pipeline.in_sequence(log, self.batch_size)
+    steps = pipeline.num_batches(log, self.batch_size)
+    room = pipeline.capacities(
+      log,
+      order,
+      self.layout,
+      steps=steps,
+      num_devices=self.program.mesh.size,
+    )
+    return self._stream(log, order, (0, steps), room)
+
+  def _stream(self, log, order, steps, capacities):
+    """Batches laid over the mesh, each process making its own slices."""
+    mesh = self.program.mesh
+    made = pipeline.stream(
+      log,
+      order,
+      self.layout,
+      first_step=steps[0],
+      end_step=steps[1],
+      num_devices=mesh.size,
+      capacities=capacities,
+      mine=mesh_lib.my_devices(mesh),
+      agree=mesh_lib.largest,
+    )
+    return (mesh_lib.put_slices(mesh, batch) for batch in made)
 
 
 def build(

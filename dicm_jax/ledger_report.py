@@ -52,10 +52,11 @@ class Ledger:
 
 def measure(x: experiment.Experiment, step: int = 0) -> Ledger:
   """Compiles the step and fills the ledger for one batch of training."""
-  batch = next(x.batches(step, step + 1))
+  placed = next(x.batches(step, step + 1))
+  batch = jax.tree.map(mesh.gather, placed)
   compiled = (
     train.make_train_step(x.program, x.state)
-    .lower(x.state, x.content, batch)
+    .lower(x.state, x.content, placed)
     .compile()
   )
   found = ledger.collectives(
@@ -197,13 +198,13 @@ def lines(x: experiment.Experiment, made: Ledger) -> Sequence[str]:
 def run() -> None:
   """Runs the command."""
   files = config_flags.DEFINE_config_file("config", None, "File of configs/.")
-  devices = flags.DEFINE_integer("cpu_devices", 0, "Simulated CPU devices.")
+  command.define_devices()
   flags.mark_flag_as_required("config")
 
   def main(argv: list[str]) -> None:
     del argv
     try:
-      command.start(devices.value)
+      command.start(flags.FLAGS)
       x = experiment.build(config.from_dict(command.config_values(files)))
     except errors.InputError as e:
       command.fail(e)

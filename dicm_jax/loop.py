@@ -42,16 +42,23 @@ def train_and_evaluate(
   """
   workdir_lib.check(workdir, config)
   x = experiment.build(config)
-  workdir_lib.claim(workdir, config)  # Not before all else is sound.
-  _log_start(x)
+  if _writes():
+    workdir_lib.claim(workdir, config)  # Not before all else is sound.
+    _log_start(x)
   with checkpoint.manager(workdir, keep=config.checkpoint.keep) as saved:
     state = _restore_or_init(saved, x.state)
-    workdir_lib.keep_metrics_until(workdir, int(state.step))
+    if _writes():
+      workdir_lib.keep_metrics_until(workdir, int(state.step))
     state = _train(config, workdir, x, state, saved)
     out = evaluate.evaluate(x, state, config)
-  if jax.process_index() == 0:
+  if _writes():
     workdir_lib.write_json(workdir / workdir_lib.EVAL, out)
   return out
+
+
+def _writes() -> bool:
+  """Of several processes one writes the log; all write the checkpoints."""
+  return jax.process_index() == 0
 
 
 def _restore_or_init(saved, first: train.State) -> train.State:
@@ -77,8 +84,9 @@ def _train(config, workdir, x: experiment.Experiment, state, saved):
         seconds = time.monotonic() - start
         rate = (step - since) * x.batch_size / seconds
         record = {"loss": float(loss), "examples_per_s": rate}
-        show(step, record)
-        workdir_lib.append_metrics(workdir, {"step": step} | record)
+        if _writes():
+          show(step, record)
+          workdir_lib.append_metrics(workdir, {"step": step} | record)
         since, start = step, time.monotonic()
       if step % config.checkpoint.every_steps == 0 or step == last:
         position = {"step": step, "samples": step * x.batch_size}

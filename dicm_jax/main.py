@@ -3,7 +3,6 @@
 python -m dicm_jax.main --config=configs/dicm.py --workdir=runs/dicm
 """
 
-import json
 import pathlib
 
 from absl import app, flags
@@ -17,16 +16,14 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder of the run.", required=True
 )
-_CPU_DEVICES = flags.DEFINE_integer(
-  "cpu_devices", 0, "Run on so many simulated CPU devices; 0: real devices."
-)
+command.define_devices()
 flags.mark_flag_as_required("config")
 
 
 def main(argv: list[str]) -> None:
   del argv
   try:
-    command.start(_CPU_DEVICES.value)
+    command.start(flags.FLAGS)
     settings = config.from_dict(command.config_values(_CONFIG))
     out = loop.train_and_evaluate(settings, pathlib.Path(_WORKDIR.value))
   except errors.InputError as e:
@@ -34,7 +31,7 @@ def main(argv: list[str]) -> None:
   except loop.NonFiniteLoss as e:
     raise SystemExit(f"dicm_jax: {e}") from e
   else:
-    print(json.dumps(out, indent=2, sort_keys=True))
+    command.show(out)
 
 
 if __name__ == "__main__":

@@ -299,7 +299,7 @@ def main(argv: list[str]) -> None:
   del argv
   values = flags.FLAGS
   try:
-    command.start(values.cpu_devices)
+    command.start(values)
     if values.infer:
       found, _ = _proposed(values.format, pathlib.Path(values.samples))
       print(schema.to_toml(found), end="")
@@ -334,7 +334,7 @@ def _options(values: flags.FlagValues) -> Options:
 
 
 if __name__ == "__main__":
-  text, number = flags.DEFINE_string, flags.DEFINE_integer
+  text = flags.DEFINE_string
   text("format", "table", f"Of the log: {', '.join(FORMATS)}.")
   text("samples", None, "The log: a file, or a folder of files.", required=True)
   text("out", "", "Folder of the data set: new, or one that was begun.")
@@ -348,5 +348,5 @@ if __name__ == "__main__":
   text("on_bad", "stop", "Wrong lines and pictures: stop, or skip and list.")
   text("runner", "local", "local, or a runner of Apache Beam.")
   flags.DEFINE_bool("infer", False, "Print a schema for the log, do no more.")
-  number("cpu_devices", 0, "Simulated CPU devices; 0: real devices.")
+  command.define_devices()
   app.run(main, flags_parser=command.parse_flags)

@@ -99,6 +99,7 @@ def build(
   layout: Layout,
   *,
   num_devices: int,
+  mine: Sequence[int] | None = None,
   capacities: Capacities | None = None,
 ) -> Batch:
   """Makes the batch of the given samples.
@@ -107,19 +108,33 @@ def build(
     log: the split.
     samples: sample numbers, those of a group side by side; EMPTY pads.
     layout: what to hold.
-    num_devices: N; B must be a multiple of it.
+    num_devices: devices over which the batch is cut; B must be a multiple.
+    mine: the N devices whose slices to make; None makes all.
     capacities: room to give at least; what needs more gets the next rung.
   """
-  slices = [
-    _slice(log, part, layout) for part in np.split(samples, num_devices)
-  ]
+  parts = np.split(samples, num_devices)
+  kept = parts if mine is None else [parts[i] for i in mine]
+  slices = [_slice(log, part, layout) for part in kept]
   needs = measure(slices)
   room = {
     name: max((capacities or {}).get(name, 0), rung(need))
     for name, need in needs.items()
   }
-  parts = [_pad(piece, room, layout) for piece in slices]
-  return _stack(parts)
+  return _stack([_pad(piece, room, layout) for piece in slices])
+
+
+def room_of(batch: Batch) -> Capacities:
+  """The room that a batch's ragged arrays were given."""
+  inputs = batch.inputs
+  fields = inputs["user_ids"] | inputs["ad_lists"]
+  arrays = {f"ids.{name}": value for name, (value, *_) in fields.items()} | {
+    "id_rows": batch.id_rows,
+    "image_rows": batch.image_rows,
+    "groups": inputs["history_length"],
+    "behaviours": inputs["behaviours"][0],
+    "pairs": inputs["pair_behaviour"],
+  }
+  return {name: array.shape[1] for name, array in arrays.items()}
 
 
 def probe(

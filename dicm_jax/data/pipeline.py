@@ -5,7 +5,7 @@ the endless row of epochs, each a fresh shuffle of the groups, whose samples
 stay side by side. So the step number alone is the position in the data.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import functools
 
 import grain
@@ -16,6 +16,9 @@ from dicm_jax.data import batch, click_log
 
 Order = Callable[[int], Int[np.ndarray, " B"]]
 """Step -> the sample numbers of its batch."""
+
+Agree = Callable[[batch.Capacities], batch.Capacities]
+"""The room this process needs -> the largest that any process needs."""
 
 PROBED_BATCHES, PROBED_SAMPLES = 8, 1 << 15
 """Batches, and samples, that are looked at at least before training to choose
@@ -107,8 +110,14 @@ def stream(
   end_step: int,
   num_devices: int,
   capacities: batch.Capacities,
+  mine: Sequence[int] | None = None,
+  agree: Agree = lambda room: room,
 ) -> Iterator[batch.Batch]:
   """Batches of steps [first_step, end_step), made by threads ahead of time.
+
+  Of several processes each makes the slices of its own devices only. Arrays
+  must have one size everywhere, so the processes agree on it batch by batch;
+  one that had given less room makes its slices again.
 
   Args:
     log: the split.
@@ -116,20 +125,26 @@ def stream(
     layout: what a batch holds.
     first_step: the step to begin with, e.g. of a restored checkpoint.
     end_step: the step to stop before.
-    num_devices: N, slices of a batch.
+    num_devices: devices over which a batch is cut.
     capacities: sizes of ragged arrays; a pure function of data and config, so
       that a restarted run compiles the same programs.
+    mine: the devices of this process; None: all.
+    agree: called in the caller's thread, once a batch, in order.
   """
 
-  def make(step: int) -> batch.Batch:
+  def make(step: int, room: batch.Capacities = capacities) -> batch.Batch:
     return batch.build(
       log,
       order(step),
       layout,
       num_devices=num_devices,
-      capacities=capacities,
+      mine=mine,
+      capacities=room,
     )
 
   steps = grain.MapDataset.range(first_step, end_step).map(make)
   options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
-  return iter(steps.to_iter_dataset(options))
+  made = iter(steps.to_iter_dataset(options))
+  for step, found in zip(range(first_step, end_step), made, strict=True):
+    room = agree(batch.room_of(found))
+    yield found if room == batch.room_of(found) else make(step, room)

@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+import numpy as np
 
 from dicm_jax import errors
 
@@ -62,3 +65,40 @@ def put(mesh: Mesh, spec: PartitionSpec, array) -> jax.Array:
   return jax.make_array_from_callback(
     array.shape, NamedSharding(mesh, spec), lambda index: array[index]
   )
+
+
+def my_devices(mesh: Mesh) -> list[int]:
+  """Places of this process's devices in the order of batch slices."""
+  me = jax.process_index()
+  return [i for i, d in enumerate(mesh.devices.flat) if d.process_index == me]
+
+
+def put_slices(mesh: Mesh, slices: PyTree) -> PyTree:
+  """Lays batch arrays over the mesh, of which each process has its own part.
+
+  Args:
+    mesh: the mesh.
+    slices: NumPy arrays whose first axis is `my_devices`.
+  """
+  sharding = NamedSharding(mesh, BATCH)
+
+  def place(mine: np.ndarray) -> jax.Array:
+    shape = (mesh.size, *mine.shape[1:])
+    return jax.make_array_from_process_local_data(sharding, mine, shape)
+
+  return jax.tree.map(place, slices)
+
+
+def largest(sizes: dict[str, int]) -> dict[str, int]:
+  """The largest of each size over all processes, which must all call it."""
+  if jax.process_count() == 1:
+    return sizes
+  names = sorted(sizes)
+  mine = np.array([sizes[name] for name in names], np.int32)
+  most = multihost_utils.process_allgather(mine).max(axis=0)
+  return dict(zip(names, most.tolist(), strict=True))
+
+
+def gather(array: jax.Array) -> np.ndarray:
+  """The whole of a sharded array, on every process."""
+  return multihost_utils.process_allgather(array, tiled=True)

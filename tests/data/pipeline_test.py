@@ -130,6 +130,34 @@ def test_stream_makes_the_batches_of_its_order():
     assert same(found, expected)
 
 
+def test_processes_make_the_slices_of_their_own_devices():
+  order = pipeline.shuffled(LOG, 0, 32)
+  # No room given: what one process needs, the others must make too.
+  args = {"first_step": 0, "end_step": 6, "num_devices": 4, "capacities": {}}
+  whole = list(pipeline.stream(LOG, order, LAYOUT, **args))
+  rooms = [batch.room_of(made) for made in whole]
+  asked: list[batch.Capacities] = []
+  remade = 0
+  parts = []
+  for mine in ([0, 1], [2, 3]):
+    alone = iter(rooms)
+
+    def agree(room, alone=alone):
+      asked.append(room)
+      return next(alone)
+
+    made = pipeline.stream(LOG, order, LAYOUT, **args, mine=mine, agree=agree)
+    parts.append(list(made))
+  for one, other, expected, room in zip(*parts, whole, rooms, strict=True):
+    joined = jax.tree.map(lambda a, b: np.concatenate([a, b]), one, other)
+    assert same(joined, expected)
+    assert batch.room_of(one) == room
+  for room, one, other in zip(rooms, asked[:6], asked[6:], strict=True):
+    assert {k: max(one[k], other[k]) for k in room} == room
+    remade += (one != room) + (other != room)
+  assert remade > 0
+
+
 def test_stream_of_a_finished_run_is_empty():
   assert stream(5, 5) == []
 
