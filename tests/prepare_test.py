@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dicm_jax import errors, experiment, features, prepare
+from dicm_jax import errors, experiment, features, prepare, tfds_builder
 from dicm_jax.data import prepared, schema, xdl_example
 from dicm_jax.model import backbone as backbone_lib
 from tests import toy
@@ -219,3 +219,14 @@ def test_the_xdl_example_trains_from_its_files(tmp_path):
   assert np.isfinite(losses).all()
   assert x.content.table.shape[-1] == 4096
   assert x.program.model.image_vector == 24
+
+
+def test_tfds_builder_makes_the_data_set_and_reads_it(raw):
+  builder = tfds_builder.Prepared(options=options(raw), data_dir=raw / "tfds")
+  builder.download_and_prepare()
+  manifest = prepared.read_manifest(options(raw).out)
+  for split in ("train", "test"):
+    source = builder.as_data_source(split)
+    labels = np.concatenate([group["label"] for group in source])
+    assert len(source) == manifest["splits"][split]["groups"]
+    assert labels.sum() == manifest["splits"][split]["clicks"]
