@@ -4,7 +4,7 @@ Tasks hand their results on through files, so every worker must see the output
 folder and the inputs under the same path: a shared file system on a cluster.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import functools
 import pathlib
 from typing import Any
@@ -15,21 +15,21 @@ FAILED = "failed"
 
 
 def runner(
-  name: str, work: pathlib.Path
+  name: str, work: pathlib.Path, options: Sequence[str] = ()
 ) -> Callable[[Callable[[int], Any], int, str], None]:
   """Returns a function that runs task(0), ..., task(count - 1) on Beam.
 
   Args:
-    name: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ...; further
-      options of a runner are read from the environment variable or files that
-      it documents.
+    name: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ...
     work: folder that all workers see, for messages of failed tasks.
+    options: Beam's and the runner's own, e.g. `--flink_master=HOST:PORT`.
 
   Raises:
     InputError: Beam is not installed.
   """
   try:
     import apache_beam as beam
+    from apache_beam.options import pipeline_options
   except ImportError as e:
     raise errors.InputError(
       f"--runner={name} needs Apache Beam: pip install 'dicm_jax[beam]'"
@@ -40,7 +40,8 @@ def runner(
     for old in failed.glob(f"{stage}-*"):
       old.unlink()
     guarded = functools.partial(_guarded, task, failed, stage)
-    with beam.Pipeline(runner=name) as pipeline:
+    asked = pipeline_options.PipelineOptions(list(options))
+    with beam.Pipeline(runner=name, options=asked) as pipeline:
       numbers = pipeline | f"{stage}: numbers" >> beam.Create(range(count))
       spread = numbers | f"{stage}: spread" >> beam.Reshuffle()
       _ = spread | stage >> beam.Map(guarded)

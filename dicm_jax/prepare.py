@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import pathlib
+import shlex
 from typing import Any
 
 from absl import app, flags
@@ -25,6 +26,7 @@ from dicm_jax.data import (
   files,
   image_store,
   infer,
+  learning,
   pictures,
   prepared,
   quantise,
@@ -36,6 +38,8 @@ from dicm_jax.data import (
   xdl,
   xdl_records,
 )
+from dicm_jax.data import job as job_lib
+from dicm_jax.data import manifest as manifest_lib
 from dicm_jax.model import backbone as backbone_lib
 
 _log = logging.getLogger("dicm_jax.prepare")  # Also when run as __main__.
@@ -63,6 +67,8 @@ class Options:
   on_bad: str = "stop"
   runner: str = "local"
   """local, or a runner of Apache Beam."""
+  runner_options: tuple[str, ...] = ()
+  """Of Beam and its runner."""
 
 
 def prepare(options: Options) -> dict[str, Any]:
@@ -78,7 +84,7 @@ def prepare(options: Options) -> dict[str, Any]:
     raise errors.unknown_name("--dtype", options.dtype, quantise.DTYPES)
   if options.backbone and not options.images:
     raise errors.InputError("--backbone needs pictures: give --images=PATH")
-  job = stages.Job(
+  job = job_lib.Job(
     events=read_events(options), out=options.out, on_bad=options.on_bad
   )
   identity = _identity(options, job)
@@ -89,14 +95,14 @@ def prepare(options: Options) -> dict[str, Any]:
   run = (
     _local
     if options.runner == "local"
-    else beam.runner(options.runner, job.work())
+    else beam.runner(options.runner, job.work(), options.runner_options)
   )
   stages.prepare(job, fill_images, run)
   if options.backbone:
     parts = feature_files.num_parts(image_store.names(options.out / "images"))
     run(functools.partial(write_features, options), parts, "features")
     feature_files.finish(options.out, _encoder(options))
-  stages.finish(job, {"identity": identity})
+  manifest_lib.finish(job, {"identity": identity})
   manifest = prepared.read_manifest(options.out)
   _report(manifest)
   return manifest
@@ -158,7 +164,7 @@ def _proposed(
 
 
 def _images(
-  options: Options, job: stages.Job
+  options: Options, job: job_lib.Job
 ) -> Callable[[], dict[str, Any]] | None:
   """What fills the image rows: pictures, vectors or nothing."""
   names_images = any(f.kind in ("image", "images") for f in job.schema.feature)
@@ -176,7 +182,7 @@ def _images(
     return lambda: feature_files.write_precomputed(
       job.out,
       given,
-      frozenset(stages.wanted_pictures(job)),
+      frozenset(learning.wanted_pictures(job)),
       options.dtype,
       source.Bad(options.on_bad),
     )
@@ -186,7 +192,7 @@ def _images(
   )
 
 
-def _identity(options: Options, job: stages.Job) -> str:
+def _identity(options: Options, job: job_lib.Job) -> str:
   """Digest of all that decides the result."""
   values = {
     "format": options.format,
@@ -208,10 +214,10 @@ def _claim(out: pathlib.Path, identity: str) -> bool:
   Raises:
     InputError: the folder holds something else.
   """
-  job_file = out / stages.WORK / "job.json"
-  if (out / stages.MANIFEST).exists():
+  job_file = out / job_lib.WORK / "job.json"
+  if (out / job_lib.MANIFEST).exists():
     if prepared.read_manifest(out)["identity"] == identity:
-      stages.clean(out)
+      manifest_lib.clean(out)
       return False
     raise errors.InputError(
       f"--out: {out} holds a data set of other inputs or options; name "
@@ -225,7 +231,7 @@ def _claim(out: pathlib.Path, identity: str) -> bool:
       f"--out: {out} was begun with other inputs or options; name another "
       "folder, or remove it"
     )
-  if out.exists() and any(p.name != stages.WORK for p in out.iterdir()):
+  if out.exists() and any(p.name != job_lib.WORK for p in out.iterdir()):
     raise errors.InputError(
       f"--out: {out} holds files but no data set; name an empty or new folder"
     )
@@ -330,6 +336,7 @@ def _options(values: flags.FlagValues) -> Options:
     dtype=values.dtype,
     on_bad=values.on_bad,
     runner=values.runner,
+    runner_options=tuple(shlex.split(values.runner_options)),
   )
 
 
@@ -347,6 +354,7 @@ if __name__ == "__main__":
   text("dtype", "float32", "Stored features: float32, float16 or int8.")
   text("on_bad", "stop", "Wrong lines and pictures: stop, or skip and list.")
   text("runner", "local", "local, or a runner of Apache Beam.")
+  text("runner_options", "", "Beam's, e.g. '--flink_master=HOST:PORT'.")
   flags.DEFINE_bool("infer", False, "Print a schema for the log, do no more.")
   command.define_devices()
   app.run(main, flags_parser=command.parse_flags)

@@ -6,8 +6,8 @@
   groups[0]["label"]
 
 Configs: `samples`, one element a group with splits `train` and `test`, and
-`pictures`, one element an image row with the split `pictures`. Elements come in the
-order of the shards. Serialised records hold no lists of lists, so such a
+`pictures`, one element an image row with the split `pictures`. Elements come in
+the order of the shards. Serialised records hold no lists of lists, so such a
 column's values lie end to end, beside a column NAME_lengths.
 """
 

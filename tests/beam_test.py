@@ -6,20 +6,22 @@ import pathlib
 import pytest
 
 from dicm_jax import beam, errors
-from dicm_jax.data import stages
+from dicm_jax.data import job as job_lib
+from dicm_jax.data import learning, stages
+from dicm_jax.data import manifest as manifest_lib
 from tests.data import logs
 
 pytest.importorskip("apache_beam", reason="needs the extra 'beam'")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def run_all(made: stages.Job, run: stages.Run) -> dict[str, bytes]:
+def run_all(made: job_lib.Job, run: stages.Run) -> dict[str, bytes]:
   def images():
-    wanted = stages.wanted_pictures(made)
+    wanted = learning.wanted_pictures(made)
     return stages.store_pictures(made, logs.pictures(wanted))
 
   stages.prepare(made, images, run)
-  stages.finish(made, {})
+  manifest_lib.finish(made, {})
   return {
     p.relative_to(made.out).as_posix(): p.read_bytes()
     for p in made.out.rglob("*")
@@ -29,7 +31,7 @@ def run_all(made: stages.Job, run: stages.Run) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_direct_runner_makes_the_local_data_set(tmp_path, monkeypatch):
-  monkeypatch.setattr(stages, "PARTITION_EVENTS", 200)
+  monkeypatch.setattr(job_lib, "PARTITION_EVENTS", 200)
   made = logs.job(tmp_path, logs.rows(users=40, events=2000))
   assert made.partitions > 3
   local = run_all(made, logs.local)

@@ -15,14 +15,15 @@ KILLS = 20
 PROGRAM = """
 import pathlib, sys
 from tests.data import logs
+from dicm_jax.data import job as job_lib
 from dicm_jax.data import image_store, schema, source, spill, stages
 spill.CHUNK_ROWS = 512
-stages.PARTITION_EVENTS = 200
+job_lib.PARTITION_EVENTS = 200
 image_store.PART_PICTURES = 4
 folder = pathlib.Path(sys.argv[1])
 files = tuple(sorted((folder / "log").glob("*.parquet")))
 events = source.Events(schema=logs.SCHEMA, files=files, read=logs.read)
-logs.prepare(stages.Job(events=events, out=pathlib.Path(sys.argv[2])))
+logs.prepare(job_lib.Job(events=events, out=pathlib.Path(sys.argv[2])))
 """
 
 

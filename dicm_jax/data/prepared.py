@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicm_jax import errors
-from dicm_jax.data import click_log, encode, feature_files, image_store, stages
+from dicm_jax.data import click_log, encode, feature_files, image_store
 from dicm_jax.data import schema as schema_lib
+from dicm_jax.data.job import MANIFEST, WORK
+from dicm_jax.data.manifest import FORMAT
 
 
 def load(path: pathlib.Path) -> click_log.Dataset:
@@ -45,24 +47,24 @@ def read_manifest(path: pathlib.Path) -> dict[str, Any]:
   Raises:
     InputError: as `load`.
   """
-  file = path / stages.MANIFEST
+  file = path / MANIFEST
   try:
     manifest = json.loads(file.read_text())
   except FileNotFoundError as e:
-    unfinished = (path / stages.WORK).exists()
+    unfinished = (path / WORK).exists()
     what = (
       "its preparation has not finished; give its command again"
       if unfinished
       else "expected the folder of a data set made by dicm_jax.prepare"
     )
     raise errors.InputError(
-      f"data.path: {path} holds no {stages.MANIFEST}: {what}"
+      f"data.path: {path} holds no {MANIFEST}: {what}"
     ) from e
   except (OSError, ValueError) as e:
     raise errors.InputError(f"{file}: cannot be read: {e}") from e
-  if manifest.get("format") != stages.FORMAT:
+  if manifest.get("format") != FORMAT:
     raise errors.InputError(
-      f"{file}: expected format {stages.FORMAT}, found "
+      f"{file}: expected format {FORMAT}, found "
       f"{manifest.get('format')!r}; prepare the data again"
     )
   for name, entry in manifest["files"].items():

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from dicm_jax import errors
-from dicm_jax.data import datasets, prepared, source, stages
+from dicm_jax.data import datasets, learning, prepared, source, stages
+from dicm_jax.data import job as job_lib
+from dicm_jax.data import manifest as manifest_lib
 from tests.data import logs
 
 SMALL = pathlib.Path(__file__).parents[2] / "../shared/data/ml-latest-small"
@@ -141,15 +143,15 @@ def prepare(tmp_path, name):
   raw.mkdir()
   FIXTURES[name](raw)
   events = datasets.KNOWN[name](raw, source.Bad())
-  job = stages.Job(events=events, out=tmp_path / "out")
+  job = job_lib.Job(events=events, out=tmp_path / "out")
   has_images = events.schema.ad_image is not None
 
   def images():
-    wanted = stages.wanted_pictures(job)
+    wanted = learning.wanted_pictures(job)
     return stages.store_pictures(job, logs.pictures(wanted))
 
   stages.prepare(job, images if has_images else None, logs.local)
-  stages.finish(job, {})
+  manifest_lib.finish(job, {})
   return events, prepared.load(job.out)
 
 
@@ -232,14 +234,14 @@ def test_negatives_are_never_a_users_own(tmp_path, sampling):
   rule = dataclasses.replace(events.schema.negatives, sampling=sampling)
   schema = dataclasses.replace(events.schema, negatives=rule)
   events = dataclasses.replace(events, schema=schema)
-  job = stages.Job(events=events, out=tmp_path / "out")
+  job = job_lib.Job(events=events, out=tmp_path / "out")
 
   def images():
-    wanted = stages.wanted_pictures(job)
+    wanted = learning.wanted_pictures(job)
     return stages.store_pictures(job, logs.pictures(wanted))
 
   stages.prepare(job, images, logs.local)
-  stages.finish(job, {})
+  manifest_lib.finish(job, {})
   data = prepared.load(job.out)
   own: dict[int, set] = {}
   for log in (data.train, data.test):

@@ -9,7 +9,9 @@ from PIL import Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dicm_jax.data import schema, source, stages
+from dicm_jax.data import job as job_lib
+from dicm_jax.data import learning, schema, source, stages
+from dicm_jax.data import manifest as manifest_lib
 
 DAY = 86_400_000
 
@@ -119,20 +121,20 @@ def job(
   events: list[dict],
   wanted: schema.Schema = SCHEMA,
   **options,
-) -> stages.Job:
+) -> job_lib.Job:
   found = source.Events(
     schema=wanted, files=write(folder / "log", events), read=read
   )
-  return stages.Job(events=found, out=folder / "out", **options)
+  return job_lib.Job(events=found, out=folder / "out", **options)
 
 
-def prepare(made: stages.Job, given: Pictures | None = None) -> pathlib.Path:
+def prepare(made: job_lib.Job, given: Pictures | None = None) -> pathlib.Path:
   """Runs all stages; without pictures given, each key gets one."""
 
   def images():
-    wanted = stages.wanted_pictures(made)
+    wanted = learning.wanted_pictures(made)
     return stages.store_pictures(made, given or pictures(wanted))
 
   stages.prepare(made, images, local)
-  stages.finish(made, {"identity": "test"})
+  manifest_lib.finish(made, {"identity": "test"})
   return made.out
