@@ -340,7 +340,8 @@ def _options(values: flags.FlagValues) -> Options:
   )
 
 
-if __name__ == "__main__":
+def run() -> None:
+  """Runs the command."""
   text = flags.DEFINE_string
   text("format", "table", f"Of the log: {', '.join(FORMATS)}.")
   text("samples", None, "The log: a file, or a folder of files.", required=True)
@@ -358,3 +359,10 @@ if __name__ == "__main__":
   flags.DEFINE_bool("infer", False, "Print a schema for the log, do no more.")
   command.define_devices()
   app.run(main, flags_parser=command.parse_flags)
+
+
+if __name__ == "__main__":
+  # Beam's workers look tasks up by their module's name, which is not __main__.
+  from dicm_jax import prepare as this
+
+  this.run()

@@ -230,3 +230,33 @@ def test_tfds_builder_makes_the_data_set_and_reads_it(raw):
     labels = np.concatenate([group["label"] for group in source])
     assert len(source) == manifest["splits"][split]["groups"]
     assert labels.sum() == manifest["splits"][split]["clicks"]
+
+
+@pytest.mark.slow
+def test_workers_in_other_processes_make_the_same_data_set(raw):
+  pytest.importorskip("apache_beam", reason="needs the extra 'beam'")
+  common = (
+    f"--samples={raw / 'log.csv'}",
+    f"--images={raw / 'pictures'}",
+    f"--schema={raw / 'schema.toml'}",
+    "--backbone=squeezenet",
+  )
+  workers = "--direct_num_workers=2 --direct_running_mode=multi_processing"
+  done = run(*common, f"--out={raw / 'local'}")
+  assert done.returncode == 0, done.stderr
+  done = run(
+    *common,
+    f"--out={raw / 'beam'}",
+    "--runner=DirectRunner",
+    f"--runner_options={workers}",
+  )
+  assert done.returncode == 0, done.stderr
+  assert _contents(raw / "beam") == _contents(raw / "local")
+
+
+def _contents(folder: pathlib.Path) -> dict[str, bytes]:
+  return {
+    p.relative_to(folder).as_posix(): p.read_bytes()
+    for p in folder.rglob("*")
+    if p.is_file()
+  }
