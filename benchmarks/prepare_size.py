@@ -1,6 +1,6 @@
 """Preparing ten times the log: time and memory.
 
-python -m benchmarks.prepare_size [--copies=10]
+python -m benchmarks.prepare_size [--copies=10] [--suffix=csv]
 
 The sample's log so many times over, each time with users of its own, and ten
 times as often; each prepared by a process of its own whose largest resident
@@ -21,8 +21,8 @@ _CHILD = """
 import pathlib, resource, sys
 from benchmarks import sample_log
 from dicm_jax import prepare
-source, out = map(pathlib.Path, sys.argv[1:])
-prepare.prepare(sample_log.options(source, out))
+log, out = map(pathlib.Path, sys.argv[1:])
+prepare.prepare(sample_log.options(log, out))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -30,10 +30,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 def main() -> None:
   parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
   parser.add_argument("--copies", type=int, default=10)
+  parser.add_argument("--suffix", default="parquet")
   args = parser.parse_args()
   with tempfile.TemporaryDirectory() as folder:
     small, large = (
-      _measure(pathlib.Path(folder) / str(n), n)
+      _measure(pathlib.Path(folder) / str(n), n, args.suffix)
       for n in (args.copies, 10 * args.copies)
     )
   for found in (small, large):
@@ -45,14 +46,16 @@ def main() -> None:
     value=large["seconds"] / small["seconds"],
     unit="time for 10 times the input / time for once",
     goal="<= 11",
-    details={"small": small, "large": large},
+    details={"suffix": args.suffix, "small": small, "large": large},
   )
 
 
-def _measure(folder: pathlib.Path, copies: int) -> dict[str, float]:
-  source = sample_log.write(folder, copies=copies)
-  size = (source / "log.parquet").stat().st_size
-  command = [sys.executable, "-c", _CHILD, str(source), str(folder / "out")]
+def _measure(
+  folder: pathlib.Path, copies: int, suffix: str
+) -> dict[str, float]:
+  log = sample_log.write(folder, copies=copies, suffix=suffix)
+  size = log.stat().st_size
+  command = [sys.executable, "-c", _CHILD, str(log), str(folder / "out")]
   start = time.perf_counter()
   done = subprocess.run(command, capture_output=True, text=True, check=True)
   return {

@@ -1,9 +1,11 @@
 """The sample as a log on disk: what `prepare` is measured on."""
 
+import json
 import pathlib
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from dicm_jax import prepare as prepare_lib
@@ -48,12 +50,18 @@ history = true
 """
 
 
-def write(folder: pathlib.Path, *, copies: int = 1) -> pathlib.Path:
-  """Writes log.parquet, schema.toml and the folder images.
+def write(
+  folder: pathlib.Path, *, copies: int = 1, suffix: str = "parquet"
+) -> pathlib.Path:
+  """Writes a log, schema.toml and the folder images.
 
   Args:
     folder: made if missing.
     copies: how often the log is written, each time with users of its own.
+    suffix: parquet, csv or jsonl.
+
+  Returns:
+    The file of the log.
   """
   world = sample.generate(seed=0)
   data, truth = world.dataset, world.truth
@@ -67,11 +75,38 @@ def write(folder: pathlib.Path, *, copies: int = 1) -> pathlib.Path:
     _rows(data, data.test, truth.test_day, "test"),
   ]
   table = pa.concat_tables(parts)
-  with pq.ParquetWriter(folder / "log.parquet", table.schema) as out:
+  path = folder / f"log.{suffix}"
+  with WRITERS[suffix](path, table.schema) as out:
     for copy in range(copies):
       users = pa.array([f"{copy}-{u}" for u in table["user"].to_pylist()])
       out.write_table(table.set_column(1, "user", users))
-  return folder
+  return path
+
+
+class _JsonLines:
+  """Writes tables as JSON lines, in the manner of pyarrow's writers."""
+
+  def __init__(self, path: pathlib.Path, schema: pa.Schema):
+    del schema
+    self._path = path
+
+  def __enter__(self):
+    self._file = self._path.open("w")
+    return self
+
+  def __exit__(self, *error) -> None:
+    self._file.close()
+
+  def write_table(self, table: pa.Table) -> None:
+    lines = (json.dumps(line) + "\n" for line in table.to_pylist())
+    self._file.writelines(lines)
+
+
+WRITERS = {
+  "parquet": pq.ParquetWriter,
+  "csv": pyarrow.csv.CSVWriter,
+  "jsonl": _JsonLines,
+}
 
 
 def _rows(data: click_log.Dataset, log: click_log.ClickLog, day, split: str):
@@ -92,16 +127,17 @@ def _rows(data: click_log.Dataset, log: click_log.ClickLog, day, split: str):
 
 def prepare(folder: pathlib.Path, *, copies: int = 1) -> pathlib.Path:
   """Writes the log, prepares it, and returns the data set's folder."""
-  source = write(folder / "raw", copies=copies)
-  prepare_lib.prepare(options(source, folder / "prepared"))
+  log = write(folder / "raw", copies=copies)
+  prepare_lib.prepare(options(log, folder / "prepared"))
   return folder / "prepared"
 
 
-def options(source: pathlib.Path, out: pathlib.Path) -> prepare_lib.Options:
+def options(log: pathlib.Path, out: pathlib.Path) -> prepare_lib.Options:
+  """Options to prepare what `write` wrote."""
   return prepare_lib.Options(
     format="table",
-    samples=source / "log.parquet",
-    images=source / "images",
-    schema=source / "schema.toml",
+    samples=log,
+    images=log.parent / "images",
+    schema=log.parent / "schema.toml",
     out=out,
   )

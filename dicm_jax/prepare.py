@@ -90,7 +90,7 @@ def prepare(options: Options) -> dict[str, Any]:
   identity = _identity(options, job)
   fill_images = _images(options, job)  # Checked before anything is written.
   if not _claim(options.out, identity):
-    _log.info("%s is prepared already", options.out)
+    _log.info("%s is prepared already, and sound", options.out)
     return prepared.read_manifest(options.out)
   run = (
     _local
@@ -216,7 +216,9 @@ def _claim(out: pathlib.Path, identity: str) -> bool:
   """
   job_file = out / job_lib.WORK / "job.json"
   if (out / job_lib.MANIFEST).exists():
-    if prepared.read_manifest(out)["identity"] == identity:
+    manifest = prepared.read_manifest(out)
+    if manifest["identity"] == identity:
+      prepared.check_digests(out, manifest)
       manifest_lib.clean(out)
       return False
     raise errors.InputError(

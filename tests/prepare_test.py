@@ -260,3 +260,14 @@ def _contents(folder: pathlib.Path) -> dict[str, bytes]:
     for p in folder.rglob("*")
     if p.is_file()
   }
+
+
+def test_damage_is_found_when_the_command_is_given_again(raw):
+  prepare.prepare(options(raw))
+  prepare.prepare(options(raw))  # Sound: nothing to do.
+  (shard,) = (raw / "out" / "train").iterdir()
+  data = bytearray(shard.read_bytes())
+  data[len(data) // 2] ^= 1
+  shard.write_bytes(data)
+  with pytest.raises(errors.InputError, match=r"part-00000.*SHA-256"):
+    prepare.prepare(options(raw))

@@ -12,7 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicm_jax import errors
-from dicm_jax.data import click_log, encode, feature_files, image_store
+from dicm_jax.data import (
+  click_log,
+  encode,
+  feature_files,
+  files,
+  image_store,
+)
 from dicm_jax.data import schema as schema_lib
 from dicm_jax.data.job import MANIFEST, WORK
 from dicm_jax.data.manifest import FORMAT
@@ -75,6 +81,21 @@ def read_manifest(path: pathlib.Path) -> dict[str, Any]:
         f"{'no file' if found is None else f'{found} bytes'}"
       )
   return manifest
+
+
+def check_digests(path: pathlib.Path, manifest: dict[str, Any]) -> None:
+  """Compares every file with the digest in the manifest.
+
+  Raises:
+    InputError: a file was changed or damaged since.
+  """
+  for name, entry in manifest["files"].items():
+    found = files.digest(path / name)
+    if found != entry["sha256"]:
+      raise errors.InputError(
+        f"{path / name}: expected SHA-256 {entry['sha256']}, found {found}: it "
+        "was changed or damaged; remove the folder and prepare the data again"
+      )
 
 
 def _features(
