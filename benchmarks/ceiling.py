@@ -24,8 +24,9 @@ import numpy as np
 from benchmarks import bayes, ridge
 from dicm_jax import features as features_lib
 from dicm_jax import metrics
-from dicm_jax.data import appearance, click_log, click_model
+from dicm_jax.data import click_log
 from dicm_jax.data import sample as sample_lib
+from dicm_jax.data.simulator import appearance, click_model
 from dicm_jax.model import backbone as backbone_lib
 
 # Rounds of users given population, population given users: the AUC moves by

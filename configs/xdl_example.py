@@ -7,7 +7,7 @@ wrong sample.
 Source: https://github.com/alibaba/x-deeplearning, xdl-algorithm-solution,
 CrossMedia.
 
-  python -m dicm_jax.data.xdl_example runs/xdl
+  python -m dicm_jax.data.readers.xdl_example runs/xdl
   python -m dicm_jax.prepare --format=xdl --samples=runs/xdl/samples.txt \
     --vectors=runs/xdl/images --out=runs/xdl/prepared
   python -m dicm_jax.main --config=configs/xdl_example.py \

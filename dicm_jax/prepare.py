@@ -25,21 +25,22 @@ from dicm_jax.data import (
   feature_files,
   files,
   image_store,
-  infer,
-  learning,
-  pictures,
   prepared,
   quantise,
   schema,
   source,
-  stages,
+)
+from dicm_jax.data.preparation import job as job_lib
+from dicm_jax.data.preparation import learning, stages
+from dicm_jax.data.preparation import manifest as manifest_lib
+from dicm_jax.data.readers import (
+  infer,
+  pictures,
   table,
   vectors,
   xdl,
   xdl_records,
 )
-from dicm_jax.data import job as job_lib
-from dicm_jax.data import manifest as manifest_lib
 from dicm_jax.model import backbone as backbone_lib
 
 _log = logging.getLogger("dicm_jax.prepare")  # Also when run as __main__.

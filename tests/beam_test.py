@@ -6,9 +6,9 @@ import pathlib
 import pytest
 
 from dicm_jax import beam, errors
-from dicm_jax.data import job as job_lib
-from dicm_jax.data import learning, stages
-from dicm_jax.data import manifest as manifest_lib
+from dicm_jax.data.preparation import job as job_lib
+from dicm_jax.data.preparation import learning, stages
+from dicm_jax.data.preparation import manifest as manifest_lib
 from tests.data import logs
 
 pytest.importorskip("apache_beam", reason="needs the extra 'beam'")

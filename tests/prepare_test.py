@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from dicm_jax import errors, experiment, features, prepare, tfds_builder
-from dicm_jax.data import prepared, schema, xdl_example
+from dicm_jax.data import prepared, schema
+from dicm_jax.data.readers import xdl_example
 from dicm_jax.model import backbone as backbone_lib
 from tests import toy
-from tests.data import infer_test, logs
+from tests.data import logs
+from tests.data.readers import infer_test
 
 TOML = """
 [log]

@@ -12,16 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicm_jax import errors
-from dicm_jax.data import (
-  click_log,
-  encode,
-  feature_files,
-  files,
-  image_store,
-)
+from dicm_jax.data import click_log, feature_files, files, image_store
 from dicm_jax.data import schema as schema_lib
-from dicm_jax.data.job import MANIFEST, WORK
-from dicm_jax.data.manifest import FORMAT
+from dicm_jax.data.preparation import encode
+from dicm_jax.data.preparation.job import MANIFEST, WORK
+from dicm_jax.data.preparation.manifest import FORMAT
 
 
 def load(path: pathlib.Path) -> click_log.Dataset:

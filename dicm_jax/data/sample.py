@@ -13,7 +13,8 @@ import pathlib
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
-from dicm_jax.data import appearance, click_log, click_model, history, traffic
+from dicm_jax.data import click_log, history
+from dicm_jax.data.simulator import appearance, click_model, traffic
 
 _log = logging.getLogger(__name__)
 

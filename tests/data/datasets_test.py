@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from dicm_jax import errors
-from dicm_jax.data import datasets, learning, prepared, source, stages
-from dicm_jax.data import job as job_lib
-from dicm_jax.data import manifest as manifest_lib
+from dicm_jax.data import datasets, prepared, source
+from dicm_jax.data.preparation import job as job_lib
+from dicm_jax.data.preparation import learning, stages
+from dicm_jax.data.preparation import manifest as manifest_lib
 from tests.data import logs
 
 SMALL = pathlib.Path(__file__).parents[2] / "../shared/data/ml-latest-small"

@@ -9,9 +9,10 @@ from PIL import Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dicm_jax.data import job as job_lib
-from dicm_jax.data import learning, schema, source, stages
-from dicm_jax.data import manifest as manifest_lib
+from dicm_jax.data import schema, source
+from dicm_jax.data.preparation import job as job_lib
+from dicm_jax.data.preparation import learning, stages
+from dicm_jax.data.preparation import manifest as manifest_lib
 
 DAY = 86_400_000
 

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from dicm_jax.data import appearance, click_log, click_model, sample
+from dicm_jax.data import click_log, sample
+from dicm_jax.data.simulator import appearance, click_model
 
 
 @pytest.fixture(scope="module")

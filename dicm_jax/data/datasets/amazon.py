@@ -2,8 +2,9 @@
 
 import pathlib
 
-from dicm_jax.data import schema, source, table
+from dicm_jax.data import schema, source
 from dicm_jax.data.datasets import download
+from dicm_jax.data.readers import table
 
 WHERE = (
   "https://amazon-reviews-2023.github.io (of one category, CATEGORY.jsonl and "

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from dicm_jax import errors
-from dicm_jax.data import columns, schema, source
+from dicm_jax.data import schema, source
 from dicm_jax.data.datasets import download
+from dicm_jax.data.readers import columns
 
 WHERE = (
   "https://ailab.criteo.com/ressources (Kaggle display advertising challenge: "

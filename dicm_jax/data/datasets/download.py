@@ -5,7 +5,8 @@ import pathlib
 import pyarrow as pa
 
 from dicm_jax import errors
-from dicm_jax.data import columns, schema, source, table
+from dicm_jax.data import schema, source
+from dicm_jax.data.readers import columns, table
 
 
 def find(folder: pathlib.Path, pattern: str, where: str) -> pathlib.Path:

@@ -2,8 +2,9 @@
 
 import pathlib
 
-from dicm_jax.data import schema, source, table
+from dicm_jax.data import schema, source
 from dicm_jax.data.datasets import download
+from dicm_jax.data.readers import table
 
 WHERE = (
   "https://github.com/westlake-repl/MicroLens (MicroLens-*_pairs.csv and the "

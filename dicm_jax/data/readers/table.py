@@ -18,7 +18,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from dicm_jax import errors
-from dicm_jax.data import columns, schema, source
+from dicm_jax.data import schema, source
+from dicm_jax.data.readers import columns
 
 SUFFIXES = {
   ".csv": "csv",

@@ -4,7 +4,7 @@ An equivalent of the example's two generators: samples with random ids and
 labels, and images whose features are unit normal noise. Nothing can be learned
 from them; they show that a whole pipeline runs.
 
-python -m dicm_jax.data.xdl_example FOLDER
+python -m dicm_jax.data.readers.xdl_example FOLDER
 """
 
 import argparse
@@ -12,7 +12,7 @@ import pathlib
 
 import numpy as np
 
-from dicm_jax.data import xdl, xdl_records
+from dicm_jax.data.readers import xdl, xdl_records
 
 START = 1_540_000_000
 """Seconds since 1970 of the first sample."""

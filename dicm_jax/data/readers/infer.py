@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from dicm_jax import errors
-from dicm_jax.data import pictures, table
 from dicm_jax.data import schema as schema_lib
+from dicm_jax.data.readers import pictures, table
 
 ROWS = 10_000
 DAY = 86_400

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from dicm_jax.data import appearance
+from dicm_jax.data.simulator import appearance
 
 WHITE, RED, BLUE = (1.0, 1.0, 1.0), (0.8, 0.1, 0.1), (0.1, 0.1, 0.8)
 

@@ -7,7 +7,7 @@ import pytest
 from safetensors import numpy as safetensors
 
 from dicm_jax import errors
-from dicm_jax.data import vectors
+from dicm_jax.data.readers import vectors
 
 MATRIX = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32)
 KEYS = [f"k{i}" for i in range(9)]

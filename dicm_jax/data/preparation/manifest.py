@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from dicm_jax import errors
-from dicm_jax.data import encode, feature_files, files, source
+from dicm_jax.data import feature_files, files, source
 from dicm_jax.data import schema as schema_lib
-from dicm_jax.data.job import MANIFEST, SPLITS, WORK, Job
+from dicm_jax.data.preparation import encode
+from dicm_jax.data.preparation.job import MANIFEST, SPLITS, WORK, Job
 
 FORMAT = 1
 """Version of the layout."""

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dicm_jax.data import pictures, source
 from dicm_jax.data import schema as schema_lib
+from dicm_jax.data import source
+from dicm_jax.data.readers import pictures
 
 _SUFFIXES = "|".join(s.removeprefix(".") for s in pictures.SUFFIXES)
 _MS = {"s": 1000.0, "ms": 1.0, "us": 0.001}

@@ -6,7 +6,8 @@ import pathlib
 from typing import Any
 
 from dicm_jax.data import schema as schema_lib
-from dicm_jax.data import source, spill
+from dicm_jax.data import source
+from dicm_jax.data.preparation import spill
 
 MANIFEST = "manifest.json"
 WORK = ".work"

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dicm_jax import errors
-from dicm_jax.data import infer, schema, source, table
+from dicm_jax.data import schema, source
+from dicm_jax.data.readers import infer, table
 
 DAY = 86_400
 

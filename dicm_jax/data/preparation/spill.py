@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dicm_jax.data import vocabulary
+from dicm_jax.data.preparation import vocabulary
 
 CHUNK_ROWS = 1 << 19
 """Events of a chunk, at most: some 100 MB."""

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from dicm_jax import errors
-from dicm_jax.data import columns, schema, source, table
+from dicm_jax.data import schema, source
+from dicm_jax.data.readers import columns, table
 
 SCHEMA = schema.from_dict(
   {

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dicm_jax import errors
-from dicm_jax.data import pictures
+from dicm_jax.data.readers import pictures
 from tests.data import logs
 
 PICTURES = {f"k{i}": logs.png(i) for i in range(5)}

@@ -7,8 +7,14 @@ from jaxtyping import Float, Int
 import numpy as np
 import pyarrow as pa
 
-from dicm_jax.data import click_log, grouping, negatives, rows, vocabulary
+from dicm_jax.data import click_log
 from dicm_jax.data import schema as schema_lib
+from dicm_jax.data.preparation import (
+  grouping,
+  negatives,
+  rows,
+  vocabulary,
+)
 
 Tally = collections.Counter[str]
 """What encoding left out or could not place:

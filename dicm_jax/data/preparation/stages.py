@@ -22,17 +22,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dicm_jax.data import (
-  encode,
-  files,
-  grouping,
-  image_store,
-  learning,
-  source,
-  spill,
-)
+from dicm_jax.data import files, image_store, source
 from dicm_jax.data import schema as schema_lib
-from dicm_jax.data.job import SPLITS, Job
+from dicm_jax.data.preparation import encode, grouping, learning, spill
+from dicm_jax.data.preparation.job import SPLITS, Job
 
 Run = Callable[[Callable[[int], Any], int, str], None]
 """Runs task(0), ..., task(count - 1), each at least once, in any order and

@@ -7,8 +7,9 @@ from jaxtyping import Float
 import numpy as np
 import pyarrow as pa
 
-from dicm_jax.data import click_log, history, vocabulary
+from dicm_jax.data import click_log, history
 from dicm_jax.data import schema as schema_lib
+from dicm_jax.data.preparation import vocabulary
 
 Column = np.ndarray | click_log.Jagged
 """Rows [n] of an id or image, numbers [n, width], or lists of rows."""

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
 from dicm_jax import errors
-from dicm_jax.data import pictures, source
+from dicm_jax.data import source
+from dicm_jax.data.readers import pictures
 
 BLOCK = 4096
 FEATURE_COLUMNS = ("features", "feature", "embedding", "vector", "embeddings")

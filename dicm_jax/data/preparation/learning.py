@@ -7,16 +7,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dicm_jax.data import (
-  feature_files,
-  files,
+from dicm_jax.data import feature_files, files
+from dicm_jax.data import schema as schema_lib
+from dicm_jax.data.preparation import (
   grouping,
   negatives,
   rows,
   vocabulary,
 )
-from dicm_jax.data import schema as schema_lib
-from dicm_jax.data.job import Job
+from dicm_jax.data.preparation.job import Job
 
 _ITEMS, _CLICKED_ITEMS = "_item", "_clicked_item"
 """Counts of items in training, and of those clicked."""

@@ -1,0 +1,1 @@
+"""From blocks of events to a prepared data set."""

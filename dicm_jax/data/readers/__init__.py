@@ -1,0 +1,1 @@
+"""Files that hold logs, pictures and vectors, read as blocks."""

@@ -1,0 +1,1 @@
+"""What the built-in sample is made of: looks, tastes and traffic."""
