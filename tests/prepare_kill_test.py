@@ -15,8 +15,9 @@ KILLS = 20
 PROGRAM = """
 import pathlib, sys
 from tests.data import logs
-from dicm_jax.data import job as job_lib
-from dicm_jax.data import image_store, schema, source, spill, stages
+from dicm_jax.data import image_store, source
+from dicm_jax.data.preparation import job as job_lib
+from dicm_jax.data.preparation import spill
 spill.CHUNK_ROWS = 512
 job_lib.PARTITION_EVENTS = 200
 image_store.PART_PICTURES = 4
