@@ -41,6 +41,7 @@ def get_config() -> config_dict.ConfigDict:
   c.model.normalize = "length"  # Attention weights: none | length | softmax.
   c.model.id_width = 12  # Paper, section 4.1.
   c.model.image_widths = (256, 64, 12)  # Paper, section 4.2.
+  c.model.frozen_width = 0  # Numbers of the frozen head beside the trained.
   c.model.image_nets = "shared"  # By ad and behaviour images | separate
   c.model.hidden_widths = (200, 80)  # Paper, section 4.1.
   c.model.outputs = 2  # Softmax over no click and click; 1: one logit.

@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 from dicm_jax import errors, optim
-from dicm_jax.model import dicm
+from dicm_jax.model import config as model_config
+from dicm_jax.model import nets
 
 FREE_TO_CHANGE = (
   "mesh.",
@@ -68,7 +69,7 @@ class Config:
   mesh: Mesh
   train: Train
   image: Image
-  model: dicm.ModelConfig
+  model: model_config.ModelConfig
   sparse_optimizer: optim.OptimizerConfig
   dense_optimizer: optim.OptimizerConfig
   checkpoint: Checkpoint
@@ -76,6 +77,7 @@ class Config:
   def __post_init__(self):
     if self.image.mode not in IMAGE_MODES:
       raise errors.unknown_name("image.mode", self.image.mode, IMAGE_MODES)
+    nets.check(self.model)
     positive = ("train.", "image.chunk", "model.id_width", "checkpoint.")
     for key, value in flatten(self).items():
       if key.startswith(positive) and isinstance(value, int) and value < 1:

@@ -77,6 +77,7 @@ def place(
   Raises:
     InputError: a picture cannot be decoded, or there are no vectors.
   """
+  frozen_width = config.model.frozen_width
   if len(data.image_names) == 0:  # One empty row, so that shapes exist.
     rows = np.zeros((1, 1), np.float32)
     placed = mesh_lib.put(mesh, mesh_lib.CONTENT, table.to_buckets(rows))
@@ -101,7 +102,7 @@ def place(
   placed = mesh_lib.put(mesh, mesh_lib.CONTENT, table.to_buckets(rows))
   return Placed(
     train.Content(placed, params),
-    embed.standard_of(of_seen),
+    embed.standard_of(of_seen, frozen_width),
     of_seen.shape[1],
   )
 

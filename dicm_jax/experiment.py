@@ -14,7 +14,9 @@ from dicm_jax import config as config_lib
 from dicm_jax import content, errors, optim, train
 from dicm_jax.data import batch as batch_lib
 from dicm_jax.data import click_log, pipeline, prepared, sample
-from dicm_jax.model import dicm, embed
+from dicm_jax.model import config as model_config
+from dicm_jax.model import embed, nets
+from dicm_jax.model import inputs as inputs_lib
 from dicm_jax.program import Program
 from dicm_jax.sharding import mesh as mesh_lib
 from dicm_jax.sharding import route, table
@@ -104,6 +106,7 @@ def build(
     features=data.features,
     ad_images=model.sees_ad or model.sees_behaviours,
     behaviour_images=model.sees_behaviours,
+    past_ids=nets.attends_to_ids(model),
   )
   order = pipeline.shuffled(data.train, config.seed, config.train.batch_size)
   capacities = pipeline.capacities(
@@ -166,29 +169,33 @@ def _optimizers(config: config_lib.Config):
   )
 
 
-def _fields(layout: batch_lib.Layout, log: click_log.ClickLog) -> dicm.Fields:
+def _fields(
+  layout: batch_lib.Layout, log: click_log.ClickLog
+) -> inputs_lib.Fields:
   def width(numbers) -> int:
     return 0 if numbers is None else numbers.shape[1]
 
-  return dicm.Fields(
+  return inputs_lib.Fields(
     ad=layout.ad_fields,
     user=layout.user_fields,
     ad_lists=layout.ad_list_fields,
     ad_dense=width(log.ad_dense),
     user_dense=width(log.user_dense),
+    past=tuple(inputs_lib.Past(*names) for names in layout.past_fields),
   )
 
 
-def _networks(seed, model: dicm.ModelConfig, fields: dicm.Fields, width: int):
+def _networks(
+  seed: int,
+  model: model_config.ModelConfig,
+  fields: inputs_lib.Fields,
+  width: int,
+):
   """Definitions and first parameters of the two trainable networks."""
 
   def make():
     rngs = nnx.Rngs(seed)
-    net = dicm.DICM(
-      model,
-      fields=fields,
-      rngs=rngs,
-    )
+    net = nets.make(model, fields=fields, total=mesh_lib.total, rngs=rngs)
     layers = embed.image_layers(
       width,
       model.image_widths,

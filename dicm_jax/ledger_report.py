@@ -106,15 +106,13 @@ def _on_device(array: jax.Array) -> int:
   return array.addressable_shards[0].data.nbytes
 
 
-def _width(x: experiment.Experiment) -> int:
-  return x.program.model.image_vector
-
-
 def _image_bound(x: experiment.Experiment, batch: batch_lib.Batch) -> float:
   """Distinct images per worker x (id + vector + gradient), others' part."""
   distinct = float(np.mean(np.sum(batch.image_rows != route.EMPTY, axis=1)))
   owners = x.program.image_route.owners
-  bytes_an_image = FLOAT_BYTES * (1 + 2 * _width(x))
+  model = x.program.model
+  numbers = 1 + model.image_vector + model.trained_width
+  bytes_an_image = FLOAT_BYTES * numbers
   return distinct * bytes_an_image * (owners - 1) / owners
 
 

@@ -8,7 +8,8 @@ from jaxtyping import PyTree
 import optax
 
 from dicm_jax.model import backbone as backbone_lib
-from dicm_jax.model import dicm, embed
+from dicm_jax.model import config as model_config
+from dicm_jax.model import embed, layers, nets
 from dicm_jax.sharding import route
 
 
@@ -19,7 +20,7 @@ class Program:
   mesh: Mesh
   id_route: route.Route
   image_route: route.Route
-  model: dicm.ModelConfig
+  model: model_config.ModelConfig
   net_def: nnx.GraphDef
   """The CTR network without its parameters."""
   embed_def: nnx.GraphDef
@@ -31,8 +32,8 @@ class Program:
   sparse: optax.GradientTransformation
   dense: optax.GradientTransformation
 
-  def net(self, params: PyTree) -> dicm.DICM:
+  def net(self, params: PyTree) -> nets.Net:
     return nnx.merge(self.net_def, params)
 
-  def embed_layers(self, params: PyTree) -> nnx.Sequential | embed.Separate:
+  def embed_layers(self, params: PyTree) -> layers.MLP | embed.Separate:
     return nnx.merge(self.embed_def, params)

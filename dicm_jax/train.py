@@ -10,12 +10,14 @@ import functools
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PyTree
 import optax
 
 from dicm_jax import optim
-from dicm_jax.model import dicm, embed
+from dicm_jax.model import embed, loss, nets
+from dicm_jax.model import inputs as inputs_lib
 from dicm_jax.program import Program
 from dicm_jax.sharding import mesh as mesh_lib
 from dicm_jax.sharding import route, server, table
@@ -45,7 +47,7 @@ class Batch(NamedTuple):
   label: Float[Array, " b"]
   weight: Float[Array, " b"]
   """0 for padding, else 1."""
-  inputs: dicm.Inputs
+  inputs: inputs_lib.Inputs
 
 
 class Content(NamedTuple):
@@ -71,16 +73,19 @@ def train_on_device(
   """One device's part of a step; returns the new state and the mean loss."""
   served = _request(program, state, content, batch)
 
-  def mean_loss(net, id_vectors, image_vectors):
-    logits = _logits(program, net, id_vectors, image_vectors, batch)
-    losses = batch.weight * dicm.log_loss(logits, batch.label)
-    return losses.sum() / _over_mesh(batch.weight.sum(), "loss")
+  def mean_loss(params, id_vectors, image_vectors):
+    net = program.net(params)
+    logits = net(id_vectors, image_vectors, batch.inputs)
+    losses = batch.weight * loss.log_loss(logits, batch.label)
+    total = _over_mesh(batch.weight.sum(), "loss")
+    return losses.sum() / total, nets.statistics(net)
 
-  loss, (net, ids, images) = jax.value_and_grad(mean_loss, argnums=(0, 1, 2))(
-    state.dense["net"], served.id_vectors, served.image_vectors
-  )
+  (mean, statistics), (net, ids, images) = jax.value_and_grad(
+    mean_loss, argnums=(0, 1, 2), has_aux=True
+  )(state.dense["net"], served.id_vectors, served.image_vectors)
   # Gradients go the vectors' way back; owners sum those of equal rows.
   ids = route.collect(program.id_route, served.ids, ids)
+  images = images[:, : program.model.trained_width]  # The rest is frozen.
   images = route.collect(program.image_route, served.images, images)
   layers = server.pull_back(
     functools.partial(_embed, program, state.standard),
@@ -91,9 +96,8 @@ def train_on_device(
     chunk=program.image_chunk,
   )
   dense = _over_mesh({"embed": layers, "net": net}, "dense.gradients")
-  return _update(program, state, served.ids.rows, ids, dense), _over_mesh(
-    loss, "loss"
-  )
+  state = _update(program, state, served.ids.rows, ids, dense)
+  return _remember(state, statistics), _over_mesh(mean, "loss")
 
 
 def predict_on_device(
@@ -101,13 +105,9 @@ def predict_on_device(
 ) -> Float[Array, " b"]:
   """Probability of a click for each sample of one device."""
   served = _request(program, state, content, batch)
-  logits = _logits(
-    program,
-    state.dense["net"],
-    served.id_vectors,
-    served.image_vectors,
-    batch,
-  )
+  net = program.net(state.dense["net"])
+  net.eval()
+  logits = net(served.id_vectors, served.image_vectors, batch.inputs)
   return jax.nn.sigmoid(logits)
 
 
@@ -123,7 +123,7 @@ def _request(
   )
   features = _frozen_features(program, content, images)
   image_vectors = server.embed(
-    functools.partial(_embed, program, state.standard),
+    functools.partial(_answer, program, state.standard),
     state.dense["embed"],
     features,
     images.num_rows,
@@ -163,12 +163,16 @@ def _frozen_features(program: Program, content: Content, images: route.Asked):
 
 
 def _embed(program: Program, standard, params, features):
+  """An owner's trained numbers for its images."""
   scaled = embed.standardise(standard, features)
   return program.embed_layers(params)(scaled)
 
 
-def _logits(program: Program, params, id_vectors, image_vectors, batch):
-  return program.net(params)(id_vectors, image_vectors, batch.inputs)
+def _answer(program: Program, standard, params, features):
+  """The trained numbers, and beside them those of the frozen head."""
+  trained = _embed(program, standard, params, features)
+  scaled = embed.standardise(standard, features)
+  return jnp.concatenate([trained, embed.frozen_head(standard, scaled)], 1)
 
 
 def _update(program: Program, state: State, rows, id_gradients, gradients):
@@ -186,6 +190,12 @@ def _update(program: Program, state: State, rows, id_gradients, gradients):
     dense=optax.apply_updates(state.dense, updates),
     dense_slots=dense_slots,
   )
+
+
+def _remember(state: State, statistics) -> State:
+  """What a net keeps of its batches besides what it learns: Dice's moments."""
+  net = nets.with_statistics(state.dense["net"], statistics)
+  return state._replace(dense=state.dense | {"net": net})
 
 
 def _rows_of(shard) -> int:
@@ -233,19 +243,21 @@ def _my_slice(batch) -> Batch:
   mine = jax.tree.map(lambda x: x[0], batch)
 
   def lists(name: str):
-    return {k: dicm.Lists(*v) for k, v in mine.inputs[name].items()}
+    return {k: inputs_lib.Lists(*v) for k, v in mine.inputs[name].items()}
 
   inputs = mine.inputs | {
     "user_ids": lists("user_ids"),
     "ad_lists": lists("ad_lists"),
-    "behaviours": dicm.Lists(*mine.inputs["behaviours"]),
+    "behaviours": inputs_lib.Lists(*mine.inputs["behaviours"]),
+    "image_pairs": inputs_lib.Pairs(*mine.inputs["image_pairs"]),
+    "id_pairs": inputs_lib.Pairs(*mine.inputs["id_pairs"]),
   }
   return Batch(
     mine.id_rows,
     mine.image_rows,
     mine.label,
     mine.weight,
-    dicm.Inputs(**inputs),
+    inputs_lib.Inputs(**inputs),
   )
 
 

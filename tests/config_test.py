@@ -33,6 +33,7 @@ OTHER = {
   "model.normalize": "softmax",
   "model.id_width": 6,
   "model.image_widths": (16, 6),
+  "model.frozen_width": 8,
   "model.image_nets": "separate",
   "model.hidden_widths": (20, 9),
   "model.outputs": 1,

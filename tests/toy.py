@@ -38,6 +38,7 @@ def values(**overrides) -> config_lib.Config:
     "model.normalize": "length",
     "model.id_width": 12,
     "model.image_widths": (16, 12),
+    "model.frozen_width": 0,
     "model.image_nets": "shared",
     "model.hidden_widths": (20, 8),
     "model.outputs": 2,
@@ -72,7 +73,9 @@ def dataset(seed: int = 0) -> click_log.Dataset:
   return click_log.Dataset(
     features=(
       click_log.Feature(name="user_id", side="user", rows=NUM_USERS + 1),
-      click_log.Feature(name="liked", side="user", rows=NUM_IMAGES + 1),
+      click_log.Feature(
+        name="liked", side="user", rows=NUM_IMAGES + 1, past_of="ad_id"
+      ),
       click_log.Feature(name="ad_id", side="ad", rows=NUM_IMAGES + 1),
       click_log.Feature(name="position", side="ad", rows=7),
       click_log.Feature(name="tags", side="ad", rows=9, lists=True),

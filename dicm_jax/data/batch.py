@@ -45,6 +45,8 @@ class Layout:
   """Whether the ads' images are asked for."""
   behaviour_images: bool
   """Whether the behaviours' images are asked for."""
+  past_ids: bool = False
+  """Whether samples are paired with the past clicks of their groups."""
 
   @property
   def offsets(self) -> dict[str, int]:
@@ -61,6 +63,11 @@ class Layout:
   @property
   def user_fields(self) -> tuple[str, ...]:
     return tuple(f.name for f in self.features if f.side == "user")
+
+  @property
+  def past_fields(self) -> tuple[tuple[str, str], ...]:
+    """User fields of past clicks, each with the ads' field it is of."""
+    return tuple((f.name, f.past_of) for f in self.features if f.past_of)
 
   @property
   def ad_fields(self) -> tuple[str, ...]:
@@ -132,7 +139,8 @@ def room_of(batch: Batch) -> Capacities:
     "image_rows": batch.image_rows,
     "groups": inputs["history_length"],
     "behaviours": inputs["behaviours"][0],
-    "pairs": inputs["pair_behaviour"],
+    "image_pairs": inputs["image_pairs"][0],
+    "id_pairs": inputs["id_pairs"][0],
   }
   return {name: array.shape[1] for name, array in arrays.items()}
 
@@ -176,7 +184,8 @@ class _Slice(NamedTuple):
   """Lists of rows, of the user side by group, of the ad side by sample."""
   ad_image: np.ndarray
   behaviours: _Entries
-  pairs: _Entries
+  image_pairs: _Entries
+  id_pairs: _Entries
   history_length: np.ndarray
   user_dense: np.ndarray
   ad_dense: np.ndarray
@@ -192,7 +201,8 @@ def measure(slices: Sequence[_Slice]) -> Capacities:
       "image_rows": len(piece.image_rows),
       "groups": len(piece.history_length),
       "behaviours": len(piece.behaviours.value),
-      "pairs": len(piece.pairs.value),
+      "image_pairs": len(piece.image_pairs.value),
+      "id_pairs": len(piece.id_pairs.value),
     }
 
   each = [sizes(piece) for piece in slices]
@@ -231,7 +241,10 @@ def _slice(log: click_log.ClickLog, samples, layout: Layout) -> _Slice:
     lists=lists,
     ad_image=ad_image,
     behaviours=behaviours,
-    pairs=_pairs(lengths, group, layout),
+    image_pairs=_pairs(lengths, group, wanted=layout.behaviour_images),
+    id_pairs=_pairs(
+      _num_past(log, groups, layout), group, wanted=layout.past_ids
+    ),
     history_length=lengths,
     user_dense=_dense(log.user_dense, groups),
     ad_dense=_dense(log.ad_dense, samples),
@@ -291,9 +304,17 @@ def _distinct_images(ad_image, history: _Entries, layout: Layout):
   return rows, ad, history._replace(value=of_behaviours)
 
 
-def _pairs(lengths, group, layout: Layout):
-  """All (behaviour, sample) pairs of the samples' histories."""
-  if not layout.behaviour_images:
+def _num_past(log: click_log.ClickLog, groups, layout: Layout):
+  """Past clicks of each group, by any of the fields that list them."""
+  if not layout.past_ids:
+    return np.zeros(len(groups), np.int64)
+  name, _ = layout.past_fields[0]
+  return log.user_ids[name].lengths[groups]
+
+
+def _pairs(lengths, group, *, wanted: bool):
+  """All (entry, sample) pairs of the samples' histories."""
+  if not wanted:
     return _Entries(np.zeros(0, np.int64), np.zeros(0, np.int64), None)
   everything = click_log.Jagged(
     np.arange(lengths.sum()), np.concatenate([[0], np.cumsum(lengths)])
@@ -321,6 +342,12 @@ def _pad(piece: _Slice, room: Capacities, layout: Layout) -> Batch:
   def fields(names, num_owners):
     return {k: lists(piece.lists[k], f"ids.{k}", num_owners) for k in names}
 
+  def pairs(entries: _Entries, name):
+    return (
+      fill(entries.value, name, 0),
+      fill(entries.owner, name, num_samples),
+    )
+
   ad_image = np.zeros(num_samples, np.int32)
   ad_image[: len(piece.ad_image)] = piece.ad_image
   inputs = {
@@ -331,8 +358,8 @@ def _pad(piece: _Slice, room: Capacities, layout: Layout) -> Batch:
     "user_dense": fill(piece.user_dense, "groups", 0, np.float32),
     "ad_image": ad_image,
     "behaviours": lists(piece.behaviours, "behaviours", num_groups),
-    "pair_behaviour": fill(piece.pairs.value, "pairs", 0),
-    "pair_sample": fill(piece.pairs.owner, "pairs", num_samples),
+    "image_pairs": pairs(piece.image_pairs, "image_pairs"),
+    "id_pairs": pairs(piece.id_pairs, "id_pairs"),
     "group": piece.group.astype(np.int32),
     "history_length": fill(piece.history_length, "groups", 0),
   }

@@ -21,6 +21,9 @@ class Feature:
   """Number of distinct ids, row 0 (= unknown id) included."""
   lists: bool = False
   """Whether an ad has any number of ids; users always do."""
+  past_of: str = ""
+  """Of the user side: the ads' feature whose clicked values it lists. All such
+  features list the same clicks, oldest first."""
 
 
 class Jagged(NamedTuple):

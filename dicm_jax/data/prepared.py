@@ -98,9 +98,9 @@ def _features(
 ) -> tuple[click_log.Feature, ...]:
   """ID features in the order of the schema, those of the history last."""
 
-  def feature(name: str, field: schema_lib.Field, side, lists: bool):
+  def feature(name: str, field: schema_lib.Field, side, lists: bool, past=""):
     return click_log.Feature(
-      name=name, side=side, rows=rows[field.name], lists=lists
+      name=name, side=side, rows=rows[field.name], lists=lists, past_of=past
     )
 
   ids = [f for f in schema.feature if f.kind in schema_lib.ID_KINDS]
@@ -114,7 +114,9 @@ def _features(
     for f in ids
   ]
   past = [
-    feature(encode.history_name(f), f, "user", True) for f in ids if f.history
+    feature(encode.history_name(f), f, "user", True, f.name)
+    for f in ids
+    if f.history
   ]
   return (*own, *past)
 

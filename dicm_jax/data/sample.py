@@ -220,8 +220,8 @@ def _dataset(
   num_category_rows = 1 + len(catalogue.category_names)
   features = (
     _feature("user_id", "user", 1 + len(seen_users)),
-    _feature("behaviour_image_id", "user", num_image_rows),
-    _feature("behaviour_category", "user", num_category_rows),
+    _feature("behaviour_image_id", "user", num_image_rows, "ad_image_id"),
+    _feature("behaviour_category", "user", num_category_rows, "ad_category"),
     _feature("ad_image_id", "ad", num_image_rows),
     _feature("ad_category", "ad", num_category_rows),
     _feature("position", "ad", 1 + traffic.SESSION_LENGTHS[1]),
@@ -236,8 +236,10 @@ def _dataset(
   )
 
 
-def _feature(name: str, side: click_log.Side, rows: int) -> click_log.Feature:
-  return click_log.Feature(name=name, side=side, rows=rows)
+def _feature(
+  name: str, side: click_log.Side, rows: int, past_of: str = ""
+) -> click_log.Feature:
+  return click_log.Feature(name=name, side=side, rows=rows, past_of=past_of)
 
 
 def _rows(seen: Int[np.ndarray, " s"], size: int) -> Int[np.ndarray, " size"]:

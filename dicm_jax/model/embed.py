@@ -13,11 +13,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
+from dicm_jax import errors
 from dicm_jax.model import layers
 
 
 class Standard(NamedTuple):
-  """Frozen affine map of backbone features to zero mean and unit variance.
+  """Frozen maps of backbone features, fitted to a sample of images.
 
   The paper is silent on scaling; without it, the step size that suits a
   backbone would depend on the units of its last layer.
@@ -25,16 +26,53 @@ class Standard(NamedTuple):
 
   mean: Float[Array, " F"]
   inverse_stddev: Float[Array, " F"]
+  whiten: Float[Array, "F Z"]
+  """Standardised features to the second, frozen head."""
 
 
-def standard_of(features: Float[np.ndarray, "n F"]) -> Standard:
-  """Statistics of a sample of images; constant features stay at zero."""
+def standard_of(
+  features: Float[np.ndarray, "n F"], frozen_width: int = 0
+) -> Standard:
+  """Statistics of a sample of images; constant features stay at zero.
+
+  Args:
+    features: of the sample.
+    frozen_width: Z, principal components of the frozen head.
+
+  Raises:
+    InputError: the sample has fewer components.
+  """
   mean = features.mean(axis=0, dtype=np.float64)
   stddev = features.std(axis=0, dtype=np.float64)
   inverse = np.where(stddev > 1e-6, 1 / np.maximum(stddev, 1e-6), 0)
+  whiten = _whitening((features - mean) * inverse, frozen_width)
   return Standard(
-    jnp.asarray(mean, jnp.float32), jnp.asarray(inverse, jnp.float32)
+    *(jnp.asarray(x, jnp.float32) for x in (mean, inverse, whiten))
   )
+
+
+def _whitening(
+  centred: Float[np.ndarray, "n F"], width: int
+) -> Float[np.ndarray, "F Z"]:
+  """Maps to the first principal components, each of unit variance."""
+  if not width:
+    return np.zeros((centred.shape[1], 0))
+  _, singular, components = np.linalg.svd(centred, full_matrices=False)
+  known = int(np.sum(singular > 1e-6 * singular[0]))
+  if width > known:
+    raise errors.InputError(
+      f"model.frozen_width: expected at most {known}, the principal components "
+      f"that {len(centred)} training images have; found {width}"
+    )
+  deviation = singular[:width] / np.sqrt(len(centred))
+  return components[:width].T / deviation
+
+
+def frozen_head(
+  standard: Standard, standardised: Float[Array, "n F"]
+) -> Float[Array, "n Z"]:
+  """Whitened principal components: unit variance, no correlation."""
+  return standardised @ standard.whiten
 
 
 def standardise(
@@ -61,10 +99,10 @@ class Separate(nnx.Module):
     activation: str,
     rngs: nnx.Rngs,
   ):
-    self.behaviour = layers.mlp(
+    self.behaviour = layers.MLP(
       (features, *widths), activation=activation, rngs=rngs
     )
-    self.ad = layers.mlp((features, *widths), activation=activation, rngs=rngs)
+    self.ad = layers.MLP((features, *widths), activation=activation, rngs=rngs)
 
   def __call__(self, features: Float[Array, "n F"]) -> Float[Array, "n D"]:
     return jnp.concatenate([self.behaviour(features), self.ad(features)], 1)
@@ -77,16 +115,18 @@ def image_layers(
   separate: bool = False,
   activation: str = "prelu",
   rngs: nnx.Rngs,
-) -> nnx.Sequential | Separate:
+) -> layers.MLP | Separate:
   """Trainable layers F -> 256 -> 64 -> 12, linear at the end.
 
   Args:
     features: F, width of the frozen features (VGG16 fc6: 4096).
     widths: hidden widths, then D, the width of a vector.
     separate: one network for behaviours and one for ads; vectors of 2 D.
-    activation: between the layers.
+    activation: between the layers; an owner sees its own images, not the
+      batch, so that Dice becomes PReLU here.
     rngs: stream of the initial weights.
   """
+  activation = "prelu" if activation == "dice" else activation
   if separate:
     return Separate(features, widths, activation=activation, rngs=rngs)
-  return layers.mlp((features, *widths), activation=activation, rngs=rngs)
+  return layers.MLP((features, *widths), activation=activation, rngs=rngs)

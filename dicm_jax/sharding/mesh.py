@@ -99,6 +99,11 @@ def largest(sizes: dict[str, int]) -> dict[str, int]:
   return dict(zip(names, most.tolist(), strict=True))
 
 
+def total(x: jax.Array) -> jax.Array:
+  """Sums over all devices, inside `jax.shard_map`."""
+  return jax.lax.psum(x, BOTH)
+
+
 def gather(array: jax.Array) -> np.ndarray:
   """The whole of a sharded array, on every process."""
   return multihost_utils.process_allgather(array, tiled=True)

@@ -89,7 +89,7 @@ def _one_from_batch(made, i, layout):
     ]
 
   behaviours, *_ = inputs["behaviours"]
-  pairs = zip(inputs["pair_behaviour"], inputs["pair_sample"], strict=True)
+  pairs = zip(*inputs["image_pairs"], strict=True)
   return {
     "label": made.label[i],
     "ad": {n: [ids[place[i]]] for n, place in inputs["ad_ids"].items()},
@@ -174,7 +174,7 @@ def test_padding_entries_point_out_of_range():
       lengths = [len(values_of(log_lists, g)) for g in groups]
       real = [i for i, n in enumerate(lengths) for _ in range(n)]
       assert owners == real + [num_groups] * (len(owners) - len(real))
-    pairs = inputs["pair_sample"][device].tolist()
+    pairs = inputs["image_pairs"][1][device].tolist()
     real = [
       i
       for i, s in enumerate(samples)
@@ -206,7 +206,7 @@ def test_samples_without_any_history():
   made = build(empty, devices=2)
   assert from_batch(made, LAYOUT) == [from_log(s, LAYOUT) for s in empty]
   assert (made.inputs["history_length"] == 0).all()
-  assert (made.inputs["pair_sample"] == 4).all()
+  assert (made.inputs["image_pairs"][1] == 4).all()
   nothing = build(empty, layout_of(ads=False), devices=2)
   assert (nothing.image_rows == batch.EMPTY).all()
 

@@ -1,0 +1,40 @@
+"""Every base net and aggregator trains on a mesh as on one device."""
+
+import pytest
+
+from dicm_jax.model import aggregators, nets
+from tests import toy
+from tests.train_test import assert_same_run
+
+STEPS = 5
+OPTIONS = {
+  "din": {"model__activation": "dice"},
+  "ffm": {"model__id_width": 13, "model__image_widths": (16, 13)},
+  "lr": {"model__id_width": 1},
+  "prerank": {"model__aggregator": "sum"},
+}
+"""What is particular to a net."""
+NEEDS_HEAD = {"simtier", "target_attention"}
+
+
+def trained(worker: int, server: int, **options):
+  return toy.run(toy.build(worker, server, **options), STEPS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images", ["both", "none"])
+@pytest.mark.parametrize("name", nets.NETS)
+def test_net_trains_on_a_mesh_as_on_one_device(name, images):
+  options = OPTIONS.get(name, {})
+  options |= {"model__name": name, "model__images": images}
+  found = trained(2, 4, **options)
+  assert_same_run(found, trained(1, 1, **options))
+  assert found[1][-1] < found[1][0]  # It learned something at all.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("aggregator", aggregators.NAMES)
+def test_aggregator_trains_on_a_mesh_as_on_one_device(aggregator):
+  head = 6 if aggregator in NEEDS_HEAD else 0
+  options = {"model__aggregator": aggregator, "model__frozen_width": head}
+  assert_same_run(trained(2, 4, **options), trained(1, 1, **options))
