@@ -69,8 +69,8 @@ class Config:
   train: Train
   image: Image
   model: dicm.ModelConfig
-  sparse_optimizer: optim.OptimizerConfig
-  dense_optimizer: optim.OptimizerConfig
+  sparse_optimizer: optim.SparseConfig
+  dense_optimizer: optim.DenseConfig
   checkpoint: Checkpoint
 
   def __post_init__(self):
