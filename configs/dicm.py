@@ -48,16 +48,26 @@ def get_config() -> config_dict.ConfigDict:
   c.model.activation = "prelu"  # prelu | relu
 
   c.sparse_optimizer = config_dict.ConfigDict()
+  # adagrad | rowwise_adagrad | adam (lazy) | ftrl | sgd
   c.sparse_optimizer.name = "adagrad"
   c.sparse_optimizer.learning_rate = 0.02
   c.sparse_optimizer.decay_rate = 1.0  # Factor every decay_steps; 1: none.
   c.sparse_optimizer.decay_steps = 24_000
+  c.sparse_optimizer.clip_norm = 0.0  # Of a row's gradient; 0: any.
+  c.sparse_optimizer.l1 = 0.0  # Of FTRL alone: McMahan et al. 2013.
+  c.sparse_optimizer.l2 = 0.0  # Of FTRL alone.
+  # Shared out over a row's samples: arXiv 1706.06978, section 5.1. 0: none.
+  c.sparse_optimizer.adaptive_l2 = 0.0
+  c.sparse_optimizer.start_step = 0  # Before it, rows stay as they began.
 
   c.dense_optimizer = config_dict.ConfigDict()
+  # Any of optax that runs on a learning rate alone.
   c.dense_optimizer.name = "rmsprop"
   c.dense_optimizer.learning_rate = 0.001
   c.dense_optimizer.decay_rate = 0.5  # Calms RMSProp down; paper: 0.9.
   c.dense_optimizer.decay_steps = 200  # Paper: 24 000, of 128 000 steps.
+  c.dense_optimizer.clip_norm = 0.0  # Of all gradients in one; 0: any.
+  c.dense_optimizer.l2 = 0.0  # On kernels, in the gradient; 0: none.
 
   c.checkpoint = config_dict.ConfigDict()
   c.checkpoint.every_steps = 200

@@ -70,8 +70,8 @@ class Config:
   train: Train
   image: Image
   model: model_config.ModelConfig
-  sparse_optimizer: optim.OptimizerConfig
-  dense_optimizer: optim.OptimizerConfig
+  sparse_optimizer: optim.SparseConfig
+  dense_optimizer: optim.DenseConfig
   checkpoint: Checkpoint
 
   def __post_init__(self):

@@ -9,11 +9,12 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
+import numpy as np
 
 from dicm_jax import config as config_lib
 from dicm_jax import content, errors, optim, train
 from dicm_jax.data import batch as batch_lib
-from dicm_jax.data import click_log, pipeline, prepared, sample
+from dicm_jax.data import click_log, occurrences, pipeline, prepared, sample
 from dicm_jax.model import config as model_config
 from dicm_jax.model import embed, nets
 from dicm_jax.model import inputs as inputs_lib
@@ -97,7 +98,8 @@ def build(
   mesh = mesh_lib.make_mesh(config.mesh.worker, config.mesh.server, devices)
   table.check_owners(mesh.size)
   model = config.model
-  sparse, dense = _optimizers(config)
+  optim.check_sparse(config.sparse_optimizer)
+  dense = optim.make_dense(config.dense_optimizer)
   check_batch_size(config.train.batch_size, mesh)
   encoder = content.encoder(config)  # VGG16 takes seconds: last of the checks.
   data = load_data(config) if data is None else data
@@ -130,7 +132,7 @@ def build(
     embed_def=embed_def,
     backbone=encoder if config.image.mode == "pixels" else None,
     image_chunk=config.image.chunk,
-    sparse=sparse,
+    sparse=_sparse_optimizer(config.sparse_optimizer, layout, data.train),
     dense=dense,
   )
   return Experiment(
@@ -162,11 +164,15 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
     )
 
 
-def _optimizers(config: config_lib.Config):
-  return (
-    optim.make(config.sparse_optimizer, optim.SPARSE, "sparse_optimizer"),
-    optim.make(config.dense_optimizer, optim.DENSE, "dense_optimizer"),
-  )
+def _sparse_optimizer(
+  config: optim.SparseConfig, layout: batch_lib.Layout, log: click_log.ClickLog
+):
+  """The rows' optimiser; only the adaptive penalty must count the samples."""
+  if not config.adaptive_l2:
+    return optim.make_sparse(config)
+  counts = np.maximum(occurrences.samples_by_row(log, layout), 1)
+  inverse = (1 / counts).astype(np.float32)[:, None]
+  return optim.make_sparse(config, table.to_buckets(inverse))
 
 
 def _fields(

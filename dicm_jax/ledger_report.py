@@ -15,7 +15,7 @@ import jax
 from ml_collections import config_flags
 import numpy as np
 
-from dicm_jax import command, config, errors, experiment, train
+from dicm_jax import command, config, errors, experiment, optim, train
 from dicm_jax.data import batch as batch_lib
 from dicm_jax.sharding import ledger, mesh, route
 
@@ -90,7 +90,7 @@ def measure(x: experiment.Experiment, step: int = 0) -> Ledger:
 def table_bytes(x: experiment.Experiment) -> dict[str, int]:
   """Bytes of each table on one device."""
   slots = jax.tree.leaves(x.state.id_slots)
-  rows = [leaf for leaf in slots if leaf.shape == x.state.ids.shape]
+  rows = [leaf for leaf in slots if optim.is_by_row(leaf, x.state.ids)]
   return {
     "ID table": _on_device(x.state.ids),
     "ID optimiser slots": sum(map(_on_device, rows)),

@@ -2,13 +2,22 @@
 
 from collections.abc import Callable
 import dataclasses
-import functools
 
 import jax
-from jaxtyping import Float, Int
+import jax.numpy as jnp
+from jaxtyping import Float, Int, PyTree
+import numpy as np
 import optax
 
 from dicm_jax import errors
+from dicm_jax.optimizers import (
+  adaptive_l2,
+  clip_rows,
+  from_optax,
+  ftrl,
+  lazy_adam,
+  rowwise_adagrad,
+)
 from dicm_jax.sharding import table
 
 INITIAL_ACCUMULATOR = 1e-6
@@ -19,25 +28,10 @@ gradients are thousands of times smaller: 0.1 would outweigh them for the whole
 run, and rare rows would hardly move.
 """
 
-SPARSE: dict[str, Callable[..., optax.GradientTransformation]] = {
-  "adagrad": functools.partial(
-    optax.adagrad, initial_accumulator_value=INITIAL_ACCUMULATOR
-  ),
-  # Lazy: the moments of a row move only in the steps that touch it.
-  "adam": optax.adam,
-  "sgd": optax.sgd,
-}
-DENSE: dict[str, Callable[..., optax.GradientTransformation]] = {
-  "adagrad": optax.adagrad,
-  "adam": optax.adam,
-  "rmsprop": optax.rmsprop,
-  "sgd": optax.sgd,
-}
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-  """An optimiser and its learning rate schedule."""
+  """What both optimisers have: a rate, its course, and a clipping."""
 
   name: str
   learning_rate: float
@@ -45,34 +39,167 @@ class OptimizerConfig:
   """Factor on the learning rate every `decay_steps`; 1 keeps it."""
   decay_steps: int
   """Steps between two decays; the paper's Adam: 0.9 every 24 000."""
+  clip_norm: float
+  """Longest gradient let through, of the loss without penalties; 0: any."""
 
   def __post_init__(self):
-    for field in ("learning_rate", "decay_rate", "decay_steps"):
-      if not getattr(self, field) > 0:
+    for field in dataclasses.fields(self):
+      value = getattr(self, field.name)
+      if isinstance(value, str):
+        continue
+      positive = field.name in ("learning_rate", "decay_rate", "decay_steps")
+      if not (value > 0 if positive else value >= 0):
         raise errors.InputError(
-          f"optimizer {self.name!r}: {field} must be > 0, found "
-          f"{getattr(self, field)}"
+          f"optimizer {self.name!r}: {field.name} must be "
+          f"{'>' if positive else '>='} 0, found {value}"
         )
 
 
-def make(
-  config: OptimizerConfig,
-  known: dict[str, Callable[..., optax.GradientTransformation]],
-  kind: str,
-) -> optax.GradientTransformation:
-  """Builds an optimiser of `known` (SPARSE or DENSE) by its name.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SparseConfig(OptimizerConfig):
+  """The optimiser of the ID table's rows; `clip_norm` is of each row's."""
+
+  l1: float
+  """Strength of FTRL's L1 penalty; 0 for all others."""
+  l2: float
+  """Strength of FTRL's L2 penalty; 0 for all others."""
+  adaptive_l2: float
+  """Strength of an L2 penalty shared out over a row's samples; 0: none."""
+  start_step: int
+  """Steps during which rows stay at their first values."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DenseConfig(OptimizerConfig):
+  """The optimiser of all other parameters; `clip_norm` is of all in one."""
+
+  l2: float
+  """Strength of the L2 penalty on kernels; 0: none."""
+
+
+def _rate(config: OptimizerConfig) -> from_optax.Rate:
+  if config.decay_rate == 1:
+    return config.learning_rate
+  return optax.exponential_decay(
+    config.learning_rate, config.decay_steps, config.decay_rate, staircase=True
+  )
+
+
+def _with_rate(direction: optax.GradientTransformation, config: SparseConfig):
+  return optax.chain(direction, optax.scale_by_learning_rate(_rate(config)))
+
+
+SPARSE: dict[str, Callable[[SparseConfig], optax.GradientTransformation]] = {
+  "adagrad": lambda config: optax.adagrad(
+    _rate(config), initial_accumulator_value=INITIAL_ACCUMULATOR
+  ),
+  "adam": lambda config: _with_rate(lazy_adam.scale_by_lazy_adam(), config),
+  "ftrl": lambda config: ftrl.ftrl(
+    config.learning_rate, l1=config.l1, l2=config.l2
+  ),
+  "rowwise_adagrad": lambda config: _with_rate(
+    rowwise_adagrad.scale_by_rowwise_adagrad(INITIAL_ACCUMULATOR), config
+  ),
+  "sgd": lambda config: optax.sgd(_rate(config)),
+}
+
+
+def check_sparse(config: SparseConfig) -> None:
+  """Finds out whether `make_sparse` can be, before there are data.
 
   Raises:
-    InputError: no such name; the message gives the nearest one.
+    InputError: no such optimiser, or a key that it does not heed is set.
   """
-  if config.name not in known:
-    raise errors.unknown_name(f"{kind}.name", config.name, known)
-  rate = config.learning_rate
-  if config.decay_rate != 1:
-    rate = optax.exponential_decay(
-      rate, config.decay_steps, config.decay_rate, staircase=True
+  if config.name not in SPARSE:
+    raise errors.unknown_name("sparse_optimizer.name", config.name, SPARSE)
+  # FTRL's sums would mix what was divided by different rates.
+  idle = {"decay_rate": 1} if config.name == "ftrl" else {"l1": 0, "l2": 0}
+  for field, expected in idle.items():
+    if getattr(config, field) != expected:
+      raise errors.InputError(
+        f"sparse_optimizer.{field}: expected {expected} where "
+        f"sparse_optimizer.name is {config.name!r}, found "
+        f"{getattr(config, field)}"
+      )
+
+
+def make_sparse(
+  config: SparseConfig,
+  inverse_counts: Float[np.ndarray, "buckets slots 1"] | None = None,
+) -> optax.GradientTransformation:
+  """Builds the optimiser of the ID table's rows.
+
+  The gradient of the loss is clipped, then the penalty is added, then the
+  optimiser runs. Before `start_step` nothing of it happens, so schedules and
+  slots begin there.
+
+  Args:
+    config: which optimiser.
+    inverse_counts: 1 / number of training samples of each row, laid out as
+      the table is; only `adaptive_l2` needs it.
+
+  Raises:
+    InputError: see `check_sparse`.
+  """
+  check_sparse(config)
+  parts = []
+  if config.clip_norm:
+    parts.append(clip_rows.clip_rows(config.clip_norm))
+  if config.adaptive_l2:
+    assert inverse_counts is not None
+    parts.append(
+      adaptive_l2.add_adaptive_l2(config.adaptive_l2, inverse_counts)
     )
-  return known[config.name](rate)
+  made = _in_turn([*parts, SPARSE[config.name](config)])
+  return _from_step(config.start_step, made) if config.start_step else made
+
+
+def make_dense(config: DenseConfig) -> optax.GradientTransformation:
+  """Builds the optimiser of all parameters but the ID table.
+
+  Any optimiser of optax that runs on a learning rate alone. The gradient of
+  the loss is clipped to a norm over all parameters at once. Then l2 * w is
+  added to that of the kernels, parameters of two axes or more; biases and
+  slopes of activations go free. Then the optimiser runs, so that one that
+  rescales its gradients rescales the penalty with them: the plain L2 of
+  papers, not the decoupled decay of AdamW.
+
+  Raises:
+    InputError: no such optimiser.
+  """
+  made = from_optax.make("dense_optimizer.name", config.name, _rate(config))
+  parts = []
+  if config.clip_norm:
+    parts.append(optax.clip_by_global_norm(config.clip_norm))
+  if config.l2:
+    parts.append(optax.add_decayed_weights(config.l2, mask=_kernels))
+  return _in_turn([*parts, made])
+
+
+def _from_step(start: int, optimizer: optax.GradientTransformation):
+  def started(step, **_):
+    return jnp.greater_equal(step, start)
+
+  return optax.conditionally_mask(optimizer, started)
+
+
+def _kernels(params: PyTree) -> PyTree:
+  return jax.tree.map(lambda leaf: leaf.ndim >= 2, params)
+
+
+def _in_turn(parts: list[optax.GradientTransformation]):
+  # A chain of one would wrap the state: other checkpoints for the same run.
+  return optax.chain(*parts) if len(parts) > 1 else parts[0]
+
+
+def is_by_row(leaf: jax.Array, rows: jax.Array) -> bool:
+  """Whether a slot has one number, or D, for each row of a table.
+
+  Args:
+    leaf: a leaf of the slots.
+    rows: the table or a shard of it, [buckets, slots, D].
+  """
+  return leaf.ndim == rows.ndim and leaf.shape[:-1] == rows.shape[:-1]
 
 
 def update_rows(
@@ -89,10 +216,10 @@ def update_rows(
   the dense optimiser on the whole table.
 
   Args:
-    optimizer: any optax transformation that works element by element.
+    optimizer: any optax transformation that works row by row.
     shard: rows this device owns.
-    slots: `optimizer.init(shard)`: leaves shaped like the shard hold a value a
-      row, others (step counts) belong to the whole table.
+    slots: `optimizer.init(shard)`: leaves [buckets, slots, D or 1] are of the
+      rows, others (step counts) belong to the whole table.
     rows: distinct rows, EMPTY where there is none.
     gradients: summed gradient of each row.
 
@@ -100,14 +227,11 @@ def update_rows(
     The new shard and slots.
   """
 
-  def is_rows(leaf):
-    return leaf.shape == shard.shape
-
   def gather(leaf) -> jax.Array:
-    return table.read(leaf, rows) if is_rows(leaf) else leaf
+    return table.read(leaf, rows) if is_by_row(leaf, shard) else leaf
 
   def scatter(leaf, new) -> jax.Array:
-    return table.write(leaf, rows, new) if is_rows(leaf) else new
+    return table.write(leaf, rows, new) if is_by_row(leaf, shard) else new
 
   values = gather(shard)
   updates, new_slots = optimizer.update(

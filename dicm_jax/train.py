@@ -212,8 +212,8 @@ def state_specs(state: State) -> State:
   """How each leaf of a state lies on the mesh."""
 
   def slot(leaf):
-    same = leaf.shape == state.ids.shape
-    return mesh_lib.BATCH if same else mesh_lib.REPLICATED
+    by_row = optim.is_by_row(leaf, state.ids)
+    return mesh_lib.BATCH if by_row else mesh_lib.REPLICATED
 
   specs = jax.tree.map(lambda _: mesh_lib.REPLICATED, state)
   return specs._replace(

@@ -42,10 +42,17 @@ OTHER = {
   "sparse_optimizer.learning_rate": 0.06,
   "sparse_optimizer.decay_rate": 0.5,
   "sparse_optimizer.decay_steps": 7,
+  "sparse_optimizer.clip_norm": 0.1,
+  "sparse_optimizer.l1": 0.1,
+  "sparse_optimizer.l2": 0.1,
+  "sparse_optimizer.adaptive_l2": 0.1,
+  "sparse_optimizer.start_step": 3,
   "dense_optimizer.name": "adam",
   "dense_optimizer.learning_rate": 0.06,
   "dense_optimizer.decay_rate": 0.5,
   "dense_optimizer.decay_steps": 7,
+  "dense_optimizer.clip_norm": 0.1,
+  "dense_optimizer.l2": 0.1,
   "checkpoint.every_steps": 1,
   "checkpoint.keep": 1,
 }
@@ -91,9 +98,9 @@ def test_every_file_makes_a_config(path):
   assert json.loads(config_lib.to_json(config)) == json.loads(values.to_json())
 
 
-def test_there_are_at_most_40_keys_and_all_are_tried_here():
+def test_there_are_few_keys_and_all_are_tried_here():
   keys = set(config_lib.flatten(toy.values()))
-  assert len(keys) <= 40
+  assert len(keys) <= 48
   assert keys == {*OTHER, "model.name"}
 
 
@@ -220,6 +227,28 @@ def test_decay_steps_are_positive(side, value):
   message = error_of(f"{side}.decay_steps", value)
   assert "decay_steps" in message
   assert message.endswith(f"found {value}")
+
+
+@pytest.mark.parametrize(
+  "key",
+  [
+    "sparse_optimizer.clip_norm",
+    "sparse_optimizer.l1",
+    "sparse_optimizer.l2",
+    "sparse_optimizer.adaptive_l2",
+    "dense_optimizer.clip_norm",
+    "dense_optimizer.l2",
+  ],
+)
+@pytest.mark.parametrize("value", [-0.1, float("nan")], ids=str)
+def test_strengths_are_not_negative(key, value):
+  message = error_of(key, value)
+  assert f"{key.split('.')[1]} must be >= 0, found {value}" in message
+
+
+def test_start_step_is_not_negative():
+  message = error_of("sparse_optimizer.start_step", -1)
+  assert "start_step must be >= 0, found -1" in message
 
 
 def test_widths_are_positive_and_images_have_one_at_least():

@@ -8,44 +8,22 @@ import pytest
 
 from dicm_jax import errors, optim
 from dicm_jax.sharding import table
+from tests.optimizers import touches
 
-NUM_ROWS, WIDTH = 700, 5
-
-
-def _config(name: str, **overrides) -> optim.OptimizerConfig:
-  values = {"learning_rate": 0.1, "decay_rate": 1.0, "decay_steps": 10}
-  return optim.OptimizerConfig(name=name, **(values | overrides))
-
-
-def _batches(steps: int):
-  """Rows with repeats and the gradient of each occurrence."""
-  rng = np.random.default_rng(0)
-  for _ in range(steps):
-    rows = rng.integers(0, 60, 90)
-    yield rows, rng.normal(size=(90, WIDTH)).astype(np.float32)
-
-
-def _summed(rows, gradients):
-  """Distinct rows, EMPTY-padded, with their summed gradients."""
-  distinct, index = np.unique(rows, return_inverse=True)
-  total = np.zeros((len(distinct) + 7, WIDTH), np.float32)
-  np.add.at(total, index, gradients)
-  padded = np.full(len(total), table.EMPTY, np.int32)
-  padded[: len(distinct)] = distinct
-  return jnp.asarray(padded), jnp.asarray(total)
+NUM_ROWS, WIDTH = touches.NUM_ROWS, touches.WIDTH
 
 
 @pytest.mark.parametrize("name", ["adagrad", "sgd"])
 def test_touched_rows_equal_the_dense_optimiser_on_the_whole_table(name):
-  optimizer = optim.make(_config(name), optim.SPARSE, "sparse_optimizer")
+  optimizer = optim.make_sparse(touches.sparse(name))
   start = np.random.default_rng(1).normal(size=(NUM_ROWS, WIDTH))
   dense = jnp.asarray(start, jnp.float32)
   dense_slots = optimizer.init(dense)
   shard = jnp.asarray(table.to_buckets(np.asarray(dense)))
   slots = optimizer.init(shard)
   update = jax.jit(lambda *args: optim.update_rows(optimizer, *args))
-  for rows, gradients in _batches(20):
-    shard, slots = update(shard, slots, *_summed(rows, gradients))
+  for rows, gradients in touches.batches(20):
+    shard, slots = update(shard, slots, *touches.summed(rows, gradients))
     whole = jnp.zeros_like(dense).at[rows].add(gradients)
     updates, dense_slots = optimizer.update(whole, dense_slots, dense)
     dense = optax.apply_updates(dense, updates)
@@ -56,16 +34,16 @@ def test_touched_rows_equal_the_dense_optimiser_on_the_whole_table(name):
 
 
 def test_default_adagrad_is_optax_adagrad_row_for_row():
-  optimizer = optim.make(_config("adagrad"), optim.SPARSE, "sparse_optimizer")
+  optimizer = optim.make_sparse(touches.sparse("adagrad"))
   reference = optax.adagrad(
     0.1, initial_accumulator_value=optim.INITIAL_ACCUMULATOR
   )
   shard = jnp.asarray(table.to_buckets(np.ones((NUM_ROWS, WIDTH), np.float32)))
   dense = jnp.ones((NUM_ROWS, WIDTH))
   slots, dense_slots = optimizer.init(shard), reference.init(dense)
-  for rows, gradients in _batches(5):
+  for rows, gradients in touches.batches(5):
     shard, slots = optim.update_rows(
-      optimizer, shard, slots, *_summed(rows, gradients)
+      optimizer, shard, slots, *touches.summed(rows, gradients)
     )
     whole = jnp.zeros_like(dense).at[rows].add(gradients)
     updates, dense_slots = reference.update(whole, dense_slots, dense)
@@ -75,23 +53,28 @@ def test_default_adagrad_is_optax_adagrad_row_for_row():
     np.testing.assert_allclose(found, theirs, rtol=1e-5, atol=1e-6)
 
 
-def test_untouched_rows_and_slots_stay_as_they_are():
-  optimizer = optim.make(_config("adam"), optim.SPARSE, "sparse_optimizer")
+@pytest.mark.parametrize("name", sorted(optim.SPARSE))
+def test_untouched_rows_and_slots_stay_as_they_are(name):
+  optimizer = optim.make_sparse(touches.sparse(name))
   shard = jnp.ones((256, 2, WIDTH))
   slots = optimizer.init(shard)
   rows = jnp.array([3, 300, table.EMPTY], jnp.int32)
   new, new_slots = optim.update_rows(
     optimizer, shard, slots, rows, jnp.ones((3, WIDTH))
   )
-  moved = np.argwhere((np.asarray(new) != 1).any(axis=2)).tolist()
-  assert moved == [[0b00110100, 1], [0b11000000, 0]]
-  assert int(new_slots[0].count) == 1
-  assert (np.asarray(new_slots[0].mu) != 0).any(axis=2).sum() == 2
+  before, after = (
+    jax.tree.leaves((shard, slots)),
+    jax.tree.leaves((new, new_slots)),
+  )
+  for old, now in zip(before, after, strict=True):
+    assert optim.is_by_row(old, shard)
+    moved = np.argwhere(np.asarray(old != now).any(axis=2)).tolist()
+    assert moved == [[0b00110100, 1], [0b11000000, 0]]
 
 
 def test_paper_schedule_multiplies_the_rate_every_so_many_steps():
-  config = _config("sgd", decay_rate=0.9, decay_steps=2)
-  optimizer = optim.make(config, optim.DENSE, "dense_optimizer")
+  config = touches.dense("sgd", decay_rate=0.9, decay_steps=2)
+  optimizer = optim.make_dense(config)
   value, slots = jnp.zeros(()), optimizer.init(jnp.zeros(()))
   seen = []
   for _ in range(5):
@@ -100,9 +83,148 @@ def test_paper_schedule_multiplies_the_rate_every_so_many_steps():
   np.testing.assert_allclose(seen, [0.1, 0.1, 0.09, 0.09, 0.081], rtol=1e-6)
 
 
+def test_adam_of_the_paper_is_a_config():
+  """Adam at 0.001, 0.9 of it every 24 000 steps, for 128 000 steps."""
+  config = touches.dense(
+    "adam", learning_rate=0.001, decay_rate=0.9, decay_steps=24_000
+  )
+  optimizer = optim.make_dense(config)
+  adam, schedule = optimizer.init(jnp.zeros(()))
+  for step, rate in (
+    (0, 0.001),
+    (23_999, 0.001),
+    (24_000, 0.0009),
+    (127_999, 0.001 * 0.9**5),
+  ):
+    now = schedule._replace(count=jnp.int32(step))
+    # Adam's first step is of the rate's length, whatever the gradient.
+    update, _ = optimizer.update(jnp.float32(7.0), (adam, now))
+    # Rounding of 32 bits.
+    np.testing.assert_allclose(update, -rate, rtol=1e-5)
+
+
+def _dense_step(config: optim.DenseConfig, params, gradients):
+  optimizer = optim.make_dense(config)
+  return optimizer.update(gradients, optimizer.init(params), params)[0]
+
+
+def test_dense_gradients_are_clipped_by_their_norm_over_all_parameters():
+  config = touches.dense("sgd", learning_rate=1.0, clip_norm=1.0)
+  params = {"a": jnp.zeros((2, 2)), "b": jnp.zeros(1)}
+  long = {"a": jnp.full((2, 2), 1.5), "b": jnp.array([4.0])}
+  short = {"a": jnp.full((2, 2), 0.1), "b": jnp.array([0.4])}
+  found = _dense_step(config, params, long)  # The norm is 5.
+  # Rounding of 32 bits.
+  np.testing.assert_allclose(found["a"], jnp.full((2, 2), -0.3), rtol=1e-6)
+  np.testing.assert_allclose(found["b"], [-0.8], rtol=1e-6)
+  np.testing.assert_array_equal(
+    _dense_step(config, params, short)["b"], -short["b"]
+  )
+
+
+def test_dense_penalty_is_on_kernels_after_the_clipping_before_adam():
+  params = {"kernel": jnp.full((2, 2), 4.0), "bias": jnp.full(2, 4.0)}
+  gradients = {"kernel": jnp.full((2, 2), -1.5), "bias": jnp.full(2, -1.5)}
+  options = {"learning_rate": 1.0, "l2": 0.5}
+  found = _dense_step(touches.dense("sgd", **options), params, gradients)
+  np.testing.assert_array_equal(found["kernel"], jnp.full((2, 2), -0.5))
+  np.testing.assert_array_equal(found["bias"], jnp.full(2, 1.5))
+  clipped = touches.dense("sgd", clip_norm=1e-6, **options)
+  found = _dense_step(clipped, params, gradients)
+  # Of the clipped gradient 1e-6 is left, of the penalty all.
+  np.testing.assert_allclose(found["kernel"], jnp.full((2, 2), -2.0), atol=2e-6)
+  # Adam's first step is the sign, here of loss and penalty together.
+  found = _dense_step(touches.dense("adam", **options), params, gradients)
+  np.testing.assert_allclose(found["kernel"], jnp.full((2, 2), -1.0), rtol=1e-6)
+  np.testing.assert_allclose(found["bias"], jnp.full(2, 1.0), rtol=1e-6)
+
+
+def _penalty(strength: float, inverse_counts, **options):
+  config = touches.sparse(
+    "sgd", learning_rate=1.0, adaptive_l2=strength, **options
+  )
+  return optim.make_sparse(config, table.to_buckets(inverse_counts))
+
+
+def test_adaptive_penalty_is_shared_out_over_a_rows_samples():
+  start = touches.first_rows()
+  counts = np.random.default_rng(2).integers(1, 9, (NUM_ROWS, 1))
+  inverse = (1 / counts).astype(np.float32)
+  found, _ = touches.train(_penalty(0.3, inverse), start, 20)
+  expected = start.astype(np.float64)
+  for rows, gradients in touches.touched(20):
+    expected[rows] -= gradients + 0.3 / counts[rows] * expected[rows]
+  # 20 steps in 32 bits.
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_row_gradients_are_clipped_before_the_penalty():
+  optimizer = _penalty(0.5, np.ones((3, 1), np.float32), clip_norm=1.0)
+  shard = jnp.full((256, 1, 2), 4.0)
+  new, _ = optim.update_rows(
+    optimizer,
+    shard,
+    optimizer.init(shard),
+    jnp.array([0, 1]),
+    jnp.array([[30.0, 40.0], [0.3, 0.4]]),
+  )
+  moved = table.from_buckets(np.asarray(shard - new), 3)
+  # Rounding of 32 bits.
+  np.testing.assert_allclose(moved, [[2.6, 2.8], [2.3, 2.4], [0, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(optim.SPARSE))
+def test_before_its_first_step_nothing_of_an_optimiser_happened(name):
+  start = touches.first_rows()
+  late = optim.make_sparse(touches.sparse(name, start_step=4))
+  found, slots = touches.train(late, start, 4)
+  np.testing.assert_array_equal(found, start)
+  first = late.init(jnp.asarray(table.to_buckets(start)))
+  assert int(slots.step) == 4
+  jax.tree.map(
+    np.testing.assert_array_equal, slots.inner_state, first.inner_state
+  )
+  found, _ = touches.train(late, start, 5)
+  assert (found[:60] != start[:60]).any(axis=1).mean() > 0.5
+
+
+def test_schedule_begins_with_the_first_step():
+  options = {"learning_rate": 1.0, "decay_rate": 0.5, "decay_steps": 1}
+  late = optim.make_sparse(touches.sparse("sgd", start_step=2, **options))
+  shard = jnp.zeros((256, 1, 1))
+  slots, seen = late.init(shard), []
+  for _ in range(5):
+    shard, slots = optim.update_rows(
+      late, shard, slots, jnp.array([0]), jnp.array([[-1.0]])
+    )
+    seen.append(float(shard[0, 0, 0]))
+  assert seen == [0, 0, 1, 1.5, 1.75]
+
+
+@pytest.mark.parametrize(
+  ("name", "key", "value", "expected"),
+  [
+    ("adagrad", "l1", 0.1, 0),
+    ("rowwise_adagrad", "l2", 0.1, 0),
+    ("adam", "l1", 0.1, 0),
+    ("sgd", "l2", 0.1, 0),
+    ("ftrl", "decay_rate", 0.5, 1),
+  ],
+)
+def test_key_that_an_optimiser_does_not_heed_is_refused(
+  name, key, value, expected
+):
+  with pytest.raises(errors.InputError) as caught:
+    optim.check_sparse(touches.sparse(name, **{key: value}))
+  assert str(caught.value) == (
+    f"sparse_optimizer.{key}: expected {expected} where sparse_optimizer.name "
+    f"is {name!r}, found {value}"
+  )
+
+
 def test_unknown_name_gives_the_nearest():
   with pytest.raises(errors.InputError, match=r"'adagard'; did you mean 'adag"):
-    optim.make(_config("adagard"), optim.SPARSE, "sparse_optimizer")
+    optim.make_sparse(touches.sparse("adagard"))
 
 
 @pytest.mark.parametrize(
@@ -110,4 +232,4 @@ def test_unknown_name_gives_the_nearest():
 )
 def test_value_out_of_range_is_named(field):
   with pytest.raises(errors.InputError, match=f"{field} must be > 0, found 0"):
-    _config("sgd", **{field: 0 * _config("sgd").__dict__[field]})
+    touches.sparse("sgd", **{field: 0 * touches.CONFIG[field]})

@@ -1,0 +1,1 @@
+"""Update rules and their parts, one a file, as optax transformations."""

@@ -1,0 +1,78 @@
+"""The optimisers of optax, by name."""
+
+from collections.abc import Callable
+import inspect
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dicm_jax import errors
+
+Rate = float | optax.Schedule
+"""A learning rate, or its course over the steps."""
+
+Maker = Callable[[Rate], optax.GradientTransformation]
+
+
+def makers() -> dict[str, Maker]:
+  """All functions of optax that look like `adam(learning_rate, ...)`.
+
+  What else is there, losses, schedules, clippings, is told by its signature
+  alone; nothing is called.
+
+  >>> {"adam", "lion"} <= makers().keys()
+  True
+  >>> {"huber_loss", "adaptive_grad_clip"} & makers().keys()
+  set()
+  """
+  return {
+    name: function
+    for name, function in vars(optax).items()
+    if inspect.isfunction(function)
+    and not name.startswith(("_", "scale_by_"))  # Parts of optimisers.
+    and _takes_a_rate_alone(function)
+  }
+
+
+def _takes_a_rate_alone(function: Callable) -> bool:
+  """Whether the learning rate comes first and all else has a default."""
+  parameters = inspect.signature(function).parameters
+  required = {p.name for p in parameters.values() if p.default is p.empty}
+  return next(iter(parameters), "") == "learning_rate" and (
+    required <= {"learning_rate"}
+  )
+
+
+def make(key: str, name: str, rate: Rate) -> optax.GradientTransformation:
+  """Makes an optimiser of optax.
+
+  Args:
+    key: the config key that the name is from, for error messages.
+    name: e.g. adam.
+    rate: the learning rate; a schedule is more than some optimisers take.
+
+  Raises:
+    InputError: no such optimiser, or it needs more than a learning rate to be
+      made or more than gradients and parameters to run.
+  """
+  known = makers()
+  if name not in known:
+    raise errors.unknown_name(key, name, known)
+  try:
+    optimizer = known[name](rate)
+    _trace(optimizer)
+  # Whatever an optimiser raises that lacks something.
+  except Exception as e:
+    kind = "schedule" if callable(rate) else "learning rate"
+    raise errors.InputError(
+      f"{key}: expected an optimiser of optax that runs on a {kind} and "
+      f"gradients alone, found {name!r}: {e}"
+    ) from e
+  return optimizer
+
+
+def _trace(optimizer: optax.GradientTransformation) -> None:
+  """Goes through one update without computing it."""
+  params = {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}
+  jax.eval_shape(lambda p: optimizer.update(p, optimizer.init(p), p)[0], params)
