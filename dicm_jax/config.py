@@ -44,6 +44,8 @@ class Train:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Image:
   backbone: str
+  cut: str
+  """Layer whose output is an image's features; empty: the backbone's own."""
   weights: str
   """File, "download", "random", or empty for what is bundled."""
   mode: str

@@ -41,7 +41,7 @@ def encoder(config: config_lib.Config) -> Encoder:
   """The backbone that the config names, with its weights.
 
   Raises:
-    InputError: its name, mode or weights are wrong.
+    InputError: its name, cut, mode or weights are wrong.
   """
   image = config.image
   if image.backbone == feature_files.PRECOMPUTED:
@@ -50,9 +50,13 @@ def encoder(config: config_lib.Config) -> Encoder:
         f"image.mode: expected 'features' with precomputed vectors, found "
         f"{image.mode!r}"
       )
+    if image.cut:
+      raise errors.InputError(
+        f"image.cut: expected '' with precomputed vectors, found {image.cut!r}"
+      )
     return None
   backbone = backbone_lib.make(
-    image.backbone, weights=image.weights, seed=config.seed
+    image.backbone, cut=image.cut, weights=image.weights, seed=config.seed
   )
   if "RANDOM" in backbone.notice:
     _log.warning(

@@ -25,6 +25,7 @@ OTHER = {
   "train.batch_size": 128,
   "train.log_every_steps": 5,
   "image.backbone": "vgg16",
+  "image.cut": "fc7",
   "image.weights": "random",
   "image.mode": "pixels",
   "image.chunk": 4,

@@ -29,6 +29,7 @@ def values(**overrides) -> config_lib.Config:
     "train.batch_size": 64,
     "train.log_every_steps": 10,
     "image.backbone": "squeezenet",
+    "image.cut": "",
     "image.weights": "",
     "image.mode": "features",
     "image.chunk": 8,
