@@ -17,6 +17,7 @@ FREE_TO_CHANGE = (
 )
 """Beginnings of keys that a restarted run may change in its workdir."""
 IMAGE_MODES = ("features", "pixels")
+_TUPLES = {tuple[int, ...]: int, tuple[str, ...]: str}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,16 @@ class Train:
   batch_size: int
   """Samples of a step, over all devices."""
   log_every_steps: int
+  id_dropout: float
+  """Probability that a training sample's id counts as unknown; 0: never."""
+  id_dropout_fields: tuple[str, ...]
+  """ID fields of the ad side to which that happens."""
+
+  def __post_init__(self):
+    if not 0 <= self.id_dropout <= 1:
+      raise errors.InputError(
+        f"train.id_dropout: expected 0 to 1, found {self.id_dropout}"
+      )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,11 +133,12 @@ def _typed(kind, value: Any, key: str):
   """The value of a plain field, once it is known to be of the field's type."""
   if kind is float and type(value) is int:
     return float(value)
-  if kind == tuple[int, ...]:
+  if kind in _TUPLES:
     # JSON knows no tuples, and dataclasses are to be hashable.
     value = tuple(value) if isinstance(value, list) else value
-    fits = type(value) is tuple and all(type(part) is int for part in value)
-    expected = "a tuple of int"
+    of = _TUPLES[kind]
+    fits = type(value) is tuple and all(type(part) is of for part in value)
+    expected = f"a tuple of {of.__name__}"
   else:
     fits, expected = type(value) is kind, kind.__name__  # A bool is no int.
   if not fits:

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from dicm_jax import config as config_lib
 from dicm_jax import content, errors, optim, train
 from dicm_jax.data import batch as batch_lib
-from dicm_jax.data import click_log, pipeline, prepared, sample
+from dicm_jax.data import click_log, id_dropout, pipeline, prepared, sample
 from dicm_jax.model import dicm, embed
 from dicm_jax.program import Program
 from dicm_jax.sharding import mesh as mesh_lib
@@ -27,6 +27,8 @@ class Experiment:
   data: click_log.Dataset
   layout: batch_lib.Layout
   order: pipeline.Order
+  drop: id_dropout.Drop
+  """Which ids of the training batches count as unknown."""
   batch_size: int
   """Samples of a batch, over all devices."""
   capacities: batch_lib.Capacities
@@ -43,7 +45,11 @@ class Experiment:
   ) -> Iterator[batch_lib.Batch]:
     """Training batches of steps [first_step, end_step), counted from 0."""
     return self._stream(
-      self.data.train, self.order, (first_step, end_step), self.capacities
+      self.data.train,
+      self.order,
+      (first_step, end_step),
+      self.capacities,
+      self.drop,
     )
 
   def one_pass(self, log: click_log.ClickLog) -> Iterator[batch_lib.Batch]:
@@ -57,9 +63,9 @@ class Experiment:
       steps=steps,
       num_devices=self.program.mesh.size,
     )
-    return self._stream(log, order, (0, steps), room)
+    return self._stream(log, order, (0, steps), room, id_dropout.nothing)
 
-  def _stream(self, log, order, steps, capacities):
+  def _stream(self, log, order, steps, capacities, drop):
     """Batches laid over the mesh, each process making its own slices."""
     mesh = self.program.mesh
     made = pipeline.stream(
@@ -70,6 +76,7 @@ class Experiment:
       end_step=steps[1],
       num_devices=mesh.size,
       capacities=capacities,
+      drop=drop,
       mine=mesh_lib.my_devices(mesh),
       agree=mesh_lib.largest,
     )
@@ -105,6 +112,13 @@ def build(
     ad_images=model.sees_ad or model.sees_behaviours,
     behaviour_images=model.sees_behaviours,
   )
+  drop = id_dropout.at_random(
+    config.train.id_dropout,
+    config.train.id_dropout_fields,
+    layout,
+    seed=config.seed,
+    batch_size=config.train.batch_size,
+  )
   order = pipeline.shuffled(data.train, config.seed, config.train.batch_size)
   capacities = pipeline.capacities(
     data.train,
@@ -134,6 +148,7 @@ def build(
     data=data,
     layout=layout,
     order=order,
+    drop=drop,
     batch_size=config.train.batch_size,
     capacities=capacities,
     feature_width=placed.width,

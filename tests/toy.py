@@ -28,6 +28,8 @@ def values(**overrides) -> config_lib.Config:
     "train.steps": 30,
     "train.batch_size": 64,
     "train.log_every_steps": 10,
+    "train.id_dropout": 0.0,
+    "train.id_dropout_fields": (),
     "image.backbone": "squeezenet",
     "image.cut": "",
     "image.weights": "",
