@@ -30,6 +30,10 @@ def get_config() -> config_dict.ConfigDict:
   c.train.id_dropout = 0.0  # Probability that an id counts as unknown.
   c.train.id_dropout_fields = ()  # Of the ad side, e.g. ("ad_id",).
 
+  c.warm_up = config_dict.ConfigDict()
+  c.warm_up.mode = "none"  # none | partial (paper: all but ids) | full
+  c.warm_up.workdir = ""  # Folder of the run to start from.
+
   c.image = config_dict.ConfigDict()
   c.image.backbone = "vgg16"  # vgg16 | squeezenet
   c.image.cut = ""  # vgg16: conv5, fc6 (default, paper 4.2), fc7 or fc8.

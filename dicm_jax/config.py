@@ -16,6 +16,7 @@ FREE_TO_CHANGE = (
   "checkpoint.",
 )
 """Beginnings of keys that a restarted run may change in its workdir."""
+WARM_UP_MODES = ("none", "partial", "full")
 IMAGE_MODES = ("features", "pixels")
 _TUPLES = {tuple[int, ...]: int, tuple[str, ...]: str}
 
@@ -53,6 +54,23 @@ class Train:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class WarmUp:
+  """Where a run without checkpoints of its own gets its first values."""
+
+  mode: str
+  """none; partial: all but the ID embeddings; full: all."""
+  workdir: str
+  """Folder of another run; empty with none.
+
+  It decides the result as `data.path` does, so it is in the digest as well.
+  """
+
+  def __post_init__(self):
+    if self.mode not in WARM_UP_MODES:
+      raise errors.unknown_name("warm_up.mode", self.mode, WARM_UP_MODES)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Image:
   backbone: str
   cut: str
@@ -80,6 +98,7 @@ class Config:
   data: Data
   mesh: Mesh
   train: Train
+  warm_up: WarmUp
   image: Image
   model: dicm.ModelConfig
   sparse_optimizer: optim.OptimizerConfig

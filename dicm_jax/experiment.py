@@ -37,6 +37,8 @@ class Experiment:
   program: Program
   content: train.Content
   state: train.State
+  encoder_digest: str
+  """Of all that decides an image's frozen features."""
   weights_notice: str
   """What every report must say about the backbone's weights."""
 
@@ -155,6 +157,7 @@ def build(
     program=program,
     content=placed.content,
     state=_first_state(config.seed, program, layout, params, placed.standard),
+    encoder_digest=content.digest(encoder),
     weights_notice=content.notice(encoder),
   )
 

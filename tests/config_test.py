@@ -26,6 +26,8 @@ OTHER = {
   "train.log_every_steps": 5,
   "train.id_dropout": 0.25,
   "train.id_dropout_fields": ("ad_id",),
+  "warm_up.mode": "partial",
+  "warm_up.workdir": "runs/yesterday",
   "image.backbone": "vgg16",
   "image.cut": "fc7",
   "image.weights": "random",
@@ -244,6 +246,7 @@ def test_widths_are_positive_and_images_have_one_at_least():
   "key, value, nearest",
   [
     ("image.mode", "pixel", "pixels"),
+    ("warm_up.mode", "partal", "partial"),
     ("model.name", "dcim", "dicm"),
     ("model.images", "behavior", "behaviour"),
     ("model.aggregator", "multi_query_attention", "multi_query_attentive"),

@@ -30,6 +30,8 @@ def values(**overrides) -> config_lib.Config:
     "train.log_every_steps": 10,
     "train.id_dropout": 0.0,
     "train.id_dropout_fields": (),
+    "warm_up.mode": "none",
+    "warm_up.workdir": "",
     "image.backbone": "squeezenet",
     "image.cut": "",
     "image.weights": "",

@@ -21,6 +21,8 @@ class Feature:
   """Number of distinct ids, row 0 (= unknown id) included."""
   lists: bool = False
   """Whether an ad has any number of ids; users always do."""
+  vocabulary: str = ""
+  """Digest of the values behind the rows; empty: the rows are the values."""
 
 
 class Jagged(NamedTuple):
