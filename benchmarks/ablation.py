@@ -100,7 +100,10 @@ def _features(config: config_lib.Config, data):
     data.image_bytes,
     data.image_names,
     backbone_lib.make(
-      config.image.backbone, weights=config.image.weights, seed=config.seed
+      config.image.backbone,
+      cut=config.image.cut,
+      weights=config.image.weights,
+      seed=config.seed,
     ),
     cache_dir=features.cache_dir(),
   )

@@ -27,9 +27,16 @@ def get_config() -> config_dict.ConfigDict:
   c.train.steps = 600  # 12 passes over the 200 000 training impressions.
   c.train.batch_size = 4096  # Samples, over all devices.
   c.train.log_every_steps = 50
+  c.train.id_dropout = 0.0  # Probability that an id counts as unknown.
+  c.train.id_dropout_fields = ()  # Of the ad side, e.g. ("ad_id",).
+
+  c.warm_up = config_dict.ConfigDict()
+  c.warm_up.mode = "none"  # none | partial (paper: all but ids) | full
+  c.warm_up.workdir = ""  # Folder of the run to start from.
 
   c.image = config_dict.ConfigDict()
   c.image.backbone = "vgg16"  # vgg16 | squeezenet
+  c.image.cut = ""  # vgg16: conv5, fc6 (default, paper 4.2), fc7 or fc8.
   c.image.weights = ""  # File, "download", "random"; empty: what is bundled.
   c.image.mode = "features"  # features: encoded once | pixels: in each step.
   c.image.chunk = 256  # Images an owner embeds at a time.

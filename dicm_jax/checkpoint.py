@@ -1,9 +1,11 @@
 """Checkpoints of a run: state and data position, written behind its back."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import contextlib
+import dataclasses
 import logging
 import pathlib
+from typing import Any
 
 import jax
 from jaxtyping import PyTree
@@ -84,3 +86,59 @@ def restore(
       "move the folder away to begin anew"
     )
   return None
+
+
+def steps(workdir: pathlib.Path) -> list[int]:
+  """Steps of a run's whole checkpoints, ascending; changes nothing."""
+  folder = (workdir / FOLDER).absolute()
+  return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
+
+
+def name_of(path: Iterable[Any]) -> str:
+  """Dotted name of a leaf, e.g. dense.net.layers.0.kernel."""
+  return jax.tree_util.keystr(tuple(path), simple=True, separator=".")
+
+
+@dataclasses.dataclass(frozen=True)
+class Saved:
+  """One checkpoint of a run, read in parts; its folder stays as it is."""
+
+  workdir: pathlib.Path
+  step: int
+
+  def position(self) -> dict:
+    """What was given to `save` as the data position."""
+    with self._reading(), ocp.Checkpointer(ocp.JsonCheckpointHandler()) as file:
+      return file.restore(self._item("position"))
+
+  def shapes(self, parts: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Shapes of all arrays in these entries of the state, by dotted name."""
+    with self._reading(), ocp.PyTreeCheckpointer() as file:
+      tree = file.metadata(self._item("state")).item_metadata.tree
+    wanted = {name: tree[name] for name in parts if name in tree}
+    leaves = jax.tree_util.tree_leaves_with_path(wanted)
+    return {name_of(path): tuple(leaf.shape) for path, leaf in leaves}
+
+  def read(self, like: dict[str, PyTree]) -> dict[str, PyTree]:
+    """Reads the entries of `like` alone, onto the mesh that they lie on."""
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+    wanted = ocp.args.PyTreeRestore(
+      abstract,
+      restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
+      partial_restore=True,
+    )
+    with self._reading(), ocp.PyTreeCheckpointer() as file:
+      return file.restore(self._item("state"), args=wanted)
+
+  def _item(self, name: str) -> pathlib.Path:
+    return (self.workdir / FOLDER / str(self.step) / name).absolute()
+
+  @contextlib.contextmanager
+  def _reading(self) -> Iterator[None]:
+    """Makes whatever orbax and tensorstore raise an InputError."""
+    try:
+      yield
+    except Exception as e:
+      raise errors.InputError(
+        f"checkpoint {self.step} of {self.workdir} cannot be read: {e}"
+      ) from e

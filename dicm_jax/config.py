@@ -17,7 +17,9 @@ FREE_TO_CHANGE = (
   "checkpoint.",
 )
 """Beginnings of keys that a restarted run may change in its workdir."""
+WARM_UP_MODES = ("none", "partial", "full")
 IMAGE_MODES = ("features", "pixels")
+_TUPLES = {tuple[int, ...]: int, tuple[str, ...]: str}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,11 +42,40 @@ class Train:
   batch_size: int
   """Samples of a step, over all devices."""
   log_every_steps: int
+  id_dropout: float
+  """Probability that a training sample's id counts as unknown; 0: never."""
+  id_dropout_fields: tuple[str, ...]
+  """ID fields of the ad side to which that happens."""
+
+  def __post_init__(self):
+    if not 0 <= self.id_dropout <= 1:
+      raise errors.InputError(
+        f"train.id_dropout: expected 0 to 1, found {self.id_dropout}"
+      )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WarmUp:
+  """Where a run without checkpoints of its own gets its first values."""
+
+  mode: str
+  """none; partial: all but the ID embeddings; full: all."""
+  workdir: str
+  """Folder of another run; empty with none.
+
+  It decides the result as `data.path` does, so it is in the digest as well.
+  """
+
+  def __post_init__(self):
+    if self.mode not in WARM_UP_MODES:
+      raise errors.unknown_name("warm_up.mode", self.mode, WARM_UP_MODES)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Image:
   backbone: str
+  cut: str
+  """Layer whose output is an image's features; empty: the backbone's own."""
   weights: str
   """File, "download", "random", or empty for what is bundled."""
   mode: str
@@ -68,6 +99,7 @@ class Config:
   data: Data
   mesh: Mesh
   train: Train
+  warm_up: WarmUp
   image: Image
   model: model_config.ModelConfig
   sparse_optimizer: optim.SparseConfig
@@ -122,11 +154,12 @@ def _typed(kind, value: Any, key: str):
   """The value of a plain field, once it is known to be of the field's type."""
   if kind is float and type(value) is int:
     return float(value)
-  if kind == tuple[int, ...]:
+  if kind in _TUPLES:
     # JSON knows no tuples, and dataclasses are to be hashable.
     value = tuple(value) if isinstance(value, list) else value
-    fits = type(value) is tuple and all(type(part) is int for part in value)
-    expected = "a tuple of int"
+    of = _TUPLES[kind]
+    fits = type(value) is tuple and all(type(part) is of for part in value)
+    expected = f"a tuple of {of.__name__}"
   else:
     fits, expected = type(value) is kind, kind.__name__  # A bool is no int.
   if not fits:

@@ -41,7 +41,7 @@ def encoder(config: config_lib.Config) -> Encoder:
   """The backbone that the config names, with its weights.
 
   Raises:
-    InputError: its name, mode or weights are wrong.
+    InputError: its name, cut, mode or weights are wrong.
   """
   image = config.image
   if image.backbone == feature_files.PRECOMPUTED:
@@ -50,9 +50,13 @@ def encoder(config: config_lib.Config) -> Encoder:
         f"image.mode: expected 'features' with precomputed vectors, found "
         f"{image.mode!r}"
       )
+    if image.cut:
+      raise errors.InputError(
+        f"image.cut: expected '' with precomputed vectors, found {image.cut!r}"
+      )
     return None
   backbone = backbone_lib.make(
-    image.backbone, weights=image.weights, seed=config.seed
+    image.backbone, cut=image.cut, weights=image.weights, seed=config.seed
   )
   if "RANDOM" in backbone.notice:
     _log.warning(
@@ -64,6 +68,11 @@ def encoder(config: config_lib.Config) -> Encoder:
 def notice(encoder: Encoder) -> str:
   """What every report must say about the weights."""
   return encoder.notice if encoder else "image vectors made elsewhere"
+
+
+def digest(encoder: Encoder) -> str:
+  """Of all that decides a picture's features."""
+  return encoder.digest if encoder else feature_files.PRECOMPUTED
 
 
 def place(
@@ -115,8 +124,7 @@ def frozen_rows(
   Raises:
     InputError: as `place`.
   """
-  digest = encoder.digest if encoder else feature_files.PRECOMPUTED
-  stored = data.frozen(digest)
+  stored = data.frozen(digest(encoder))
   if stored is not None:
     return stored
   if encoder is None:

@@ -14,7 +14,14 @@ import numpy as np
 from dicm_jax import config as config_lib
 from dicm_jax import content, errors, optim, train
 from dicm_jax.data import batch as batch_lib
-from dicm_jax.data import click_log, occurrences, pipeline, prepared, sample
+from dicm_jax.data import (
+  click_log,
+  id_dropout,
+  occurrences,
+  pipeline,
+  prepared,
+  sample,
+)
 from dicm_jax.model import config as model_config
 from dicm_jax.model import embed, nets
 from dicm_jax.model import inputs as inputs_lib
@@ -30,6 +37,8 @@ class Experiment:
   data: click_log.Dataset
   layout: batch_lib.Layout
   order: pipeline.Order
+  drop: id_dropout.Drop
+  """Which ids of the training batches count as unknown."""
   batch_size: int
   """Samples of a batch, over all devices."""
   capacities: batch_lib.Capacities
@@ -38,6 +47,8 @@ class Experiment:
   program: Program
   content: train.Content
   state: train.State
+  encoder_digest: str
+  """Of all that decides an image's frozen features."""
   weights_notice: str
   """What every report must say about the backbone's weights."""
 
@@ -46,7 +57,11 @@ class Experiment:
   ) -> Iterator[batch_lib.Batch]:
     """Training batches of steps [first_step, end_step), counted from 0."""
     return self._stream(
-      self.data.train, self.order, (first_step, end_step), self.capacities
+      self.data.train,
+      self.order,
+      (first_step, end_step),
+      self.capacities,
+      self.drop,
     )
 
   def one_pass(self, log: click_log.ClickLog) -> Iterator[batch_lib.Batch]:
@@ -60,9 +75,9 @@ class Experiment:
       steps=steps,
       num_devices=self.program.mesh.size,
     )
-    return self._stream(log, order, (0, steps), room)
+    return self._stream(log, order, (0, steps), room, id_dropout.nothing)
 
-  def _stream(self, log, order, steps, capacities):
+  def _stream(self, log, order, steps, capacities, drop):
     """Batches laid over the mesh, each process making its own slices."""
     mesh = self.program.mesh
     made = pipeline.stream(
@@ -73,6 +88,7 @@ class Experiment:
       end_step=steps[1],
       num_devices=mesh.size,
       capacities=capacities,
+      drop=drop,
       mine=mesh_lib.my_devices(mesh),
       agree=mesh_lib.largest,
     )
@@ -110,6 +126,13 @@ def build(
     behaviour_images=model.sees_behaviours,
     past_ids=nets.attends_to_ids(model),
   )
+  drop = id_dropout.at_random(
+    config.train.id_dropout,
+    config.train.id_dropout_fields,
+    layout,
+    seed=config.seed,
+    batch_size=config.train.batch_size,
+  )
   order = pipeline.shuffled(data.train, config.seed, config.train.batch_size)
   capacities = pipeline.capacities(
     data.train,
@@ -139,12 +162,14 @@ def build(
     data=data,
     layout=layout,
     order=order,
+    drop=drop,
     batch_size=config.train.batch_size,
     capacities=capacities,
     feature_width=placed.width,
     program=program,
     content=placed.content,
     state=_first_state(config.seed, program, layout, params, placed.standard),
+    encoder_digest=content.digest(encoder),
     weights_notice=content.notice(encoder),
   )
 

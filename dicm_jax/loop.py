@@ -4,6 +4,7 @@ import logging
 import math
 import pathlib
 import time
+from typing import Any
 
 import jax
 
@@ -13,6 +14,7 @@ from dicm_jax import (
   experiment,
   progress,
   train,
+  warm_up,
 )
 from dicm_jax import (
   config as config_lib,
@@ -34,19 +36,19 @@ def train_and_evaluate(
   Args:
     config: as made by a file of configs/.
     workdir: folder of the run; one with checkpoints of the same config is
-      continued.
+      continued. Its own checkpoints come before a warm-up.
 
   Raises:
     InputError: the config, the folder or the data are wrong.
     NonFiniteLoss: the loss is no number any more.
   """
   workdir_lib.check(workdir, config)
-  x = experiment.build(config)
+  x = _build(config, workdir)
   if _writes():
     workdir_lib.claim(workdir, config)  # Not before all else is sound.
     _log_start(x)
   with checkpoint.manager(workdir, keep=config.checkpoint.keep) as saved:
-    state = _restore_or_init(saved, x.state)
+    state = _restore_or_init(config, x, saved)
     if _writes():
       workdir_lib.keep_metrics_until(workdir, int(state.step))
     state = _train(config, workdir, x, state, saved)
@@ -61,12 +63,27 @@ def _writes() -> bool:
   return jax.process_index() == 0
 
 
-def _restore_or_init(saved, first: train.State) -> train.State:
-  found = checkpoint.restore(saved, first)
+def _build(
+  config: config_lib.Config, workdir: pathlib.Path
+) -> experiment.Experiment:
+  """The experiment, its first state from another run where this one is new."""
+  if checkpoint.steps(workdir):
+    return experiment.build(config)
+  warm_up.check(config.warm_up)
+  return warm_up.start(config, experiment.build(config))
+
+
+def _restore_or_init(config, x: experiment.Experiment, saved) -> train.State:
+  found = checkpoint.restore(saved, x.state)
   if found is None:
-    return first
+    if config.warm_up.mode != "none":
+      # From now on a restart needs the other run no more.
+      checkpoint.save(saved, 0, x.state, _position(config, x, 0))
+    return x.state
   state, position = found
-  _log.info("restored step %d, position %s", int(state.step), position)
+  _log.info(
+    "restored step %d, after %d samples", int(state.step), position["samples"]
+  )
   return state
 
 
@@ -89,9 +106,17 @@ def _train(config, workdir, x: experiment.Experiment, state, saved):
           workdir_lib.append_metrics(workdir, {"step": step} | record)
         since, start = step, time.monotonic()
       if step % config.checkpoint.every_steps == 0 or step == last:
-        position = {"step": step, "samples": step * x.batch_size}
-        checkpoint.save(saved, step, state, position)
+        checkpoint.save(saved, step, state, _position(config, x, step))
   return state
+
+
+def _position(config, x: experiment.Experiment, step: int) -> dict[str, Any]:
+  """Where in the data a state is, and what its numbers speak of."""
+  return {
+    "step": step,
+    "samples": step * x.batch_size,
+    "meaning": warm_up.meaning(config, x),
+  }
 
 
 def _check_finite(loss: float, step: int, saved) -> None:

@@ -62,6 +62,8 @@ class Options:
   schema: pathlib.Path | None = None
   backbone: str = ""
   """Whose features are computed now; empty: none, training does it."""
+  cut: str = ""
+  """Layer whose output is stored; empty: the backbone's own."""
   weights: str = ""
   dtype: str = "float32"
   """How features are stored."""
@@ -85,6 +87,8 @@ def prepare(options: Options) -> dict[str, Any]:
     raise errors.unknown_name("--dtype", options.dtype, quantise.DTYPES)
   if options.backbone and not options.images:
     raise errors.InputError("--backbone needs pictures: give --images=PATH")
+  if options.cut and not options.backbone:
+    raise errors.InputError("--cut is of a backbone: give --backbone=NAME")
   job = job_lib.Job(
     events=read_events(options), out=options.out, on_bad=options.on_bad
   )
@@ -250,13 +254,13 @@ def _local(task: Callable[[int], Any], count: int, stage: str) -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(name: str, weights: str) -> backbone_lib.Backbone:
+def _loaded(name: str, cut: str, weights: str) -> backbone_lib.Backbone:
   """One encoder a process, however many parts it makes."""
-  return backbone_lib.make(name, weights=weights)
+  return backbone_lib.make(name, cut=cut, weights=weights)
 
 
 def _encoder(options: Options) -> feature_files.Encoder:
-  backbone = _loaded(options.backbone, options.weights)
+  backbone = _loaded(options.backbone, options.cut, options.weights)
   return feature_files.Encoder(
     name=backbone.name,
     digest=backbone.digest,
@@ -273,7 +277,7 @@ def write_features(options: Options, part: int) -> None:
   encoder = _encoder(options)
   if feature_files.exists(options.out, encoder, part):
     return
-  backbone = _loaded(options.backbone, options.weights)
+  backbone = _loaded(options.backbone, options.cut, options.weights)
   names = image_store.names(folder)[rows]
   vectors = features.frozen_features(
     image_store.ImageStore(folder, rows.start, rows.stop),
@@ -335,6 +339,7 @@ def _options(values: flags.FlagValues) -> Options:
     items=path(values.items),
     schema=path(values.schema),
     backbone=values.backbone,
+    cut=values.cut,
     weights=values.weights,
     dtype=values.dtype,
     on_bad=values.on_bad,
@@ -354,6 +359,7 @@ def run() -> None:
   text("items", "", "Table of items, where the schema has [items].")
   text("schema", "", "Schema file; empty: inferred from the log.")
   text("backbone", "", "Encode the pictures now with squeezenet or vgg16.")
+  text("cut", "", "Its last layer, as in --config.image.cut.")
   text("weights", "", "Of the backbone, as in --config.image.weights.")
   text("dtype", "float32", "Stored features: float32, float16 or int8.")
   text("on_bad", "stop", "Wrong lines and pictures: stop, or skip and list.")

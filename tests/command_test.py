@@ -179,6 +179,7 @@ def test_config_file_without_get_config(call, tmp_path):
   "key, found, nearest",
   [
     ("image.backbone", "vgg61", "vgg16"),
+    ("image.cut", "fire8", "fire9"),
     ("sparse_optimizer.name", "adagrid", "adagrad"),
     ("dense_optimizer.name", "rsmprop", "rmsprop"),
     ("image.mode", "pixel", "pixels"),

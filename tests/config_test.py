@@ -24,7 +24,12 @@ OTHER = {
   "train.steps": 31,
   "train.batch_size": 128,
   "train.log_every_steps": 5,
+  "train.id_dropout": 0.25,
+  "train.id_dropout_fields": ("ad_id",),
+  "warm_up.mode": "partial",
+  "warm_up.workdir": "runs/yesterday",
   "image.backbone": "vgg16",
+  "image.cut": "fc7",
   "image.weights": "random",
   "image.mode": "pixels",
   "image.chunk": 4,
@@ -173,6 +178,8 @@ def test_section_that_is_none(value):
     ("train.steps", 2.5),
     ("train.steps", True),
     ("train.steps", [3]),
+    ("train.id_dropout_fields", "ad_id"),
+    ("train.id_dropout_fields", ["ad_id", 3]),
     ("image.mode", 3),
     ("model.aggregator", None),
     ("data.path", 1),
@@ -205,6 +212,12 @@ def test_counts_begin_at_one(key):
   for value in (0, -1):
     assert error_of(key, value) == f"{key}: expected >= 1, found {value}"
   assert config_lib.flatten(changed(key, 1))[key] == 1
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")], ids=str)
+def test_dropout_is_a_probability(value):
+  message = error_of("train.id_dropout", value)
+  assert message == f"train.id_dropout: expected 0 to 1, found {value}"
 
 
 def test_seed_is_not_negative():
@@ -263,6 +276,7 @@ def test_widths_are_positive_and_images_have_one_at_least():
   "key, value, nearest",
   [
     ("image.mode", "pixel", "pixels"),
+    ("warm_up.mode", "partal", "partial"),
     ("model.name", "dcim", "dicm"),
     ("model.images", "behavior", "behaviour"),
     ("model.aggregator", "multi_query_attention", "multi_query_attentive"),

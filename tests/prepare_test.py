@@ -10,7 +10,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from dicm_jax import errors, experiment, features, prepare, tfds_builder
+from dicm_jax import (
+  content,
+  errors,
+  experiment,
+  features,
+  prepare,
+  tfds_builder,
+)
 from dicm_jax.data import prepared, schema
 from dicm_jax.data.readers import xdl_example
 from dicm_jax.model import backbone as backbone_lib
@@ -114,6 +121,20 @@ def test_stored_features_are_the_encoders(raw, monkeypatch, dtype):
   assert data.frozen("another encoder") is None
 
 
+@pytest.mark.slow
+def test_stored_features_are_of_the_cut_asked_for(raw):
+  prepare.prepare(options(raw, backbone="vgg16", cut="conv5"))
+  data = prepared.load(raw / "out")
+  config = toy.values(image__backbone="vgg16", image__cut="conv5")
+  found = data.frozen(content.encoder(config).digest)
+  assert found.shape == (len(data.image_names), 25088)
+  other = dataclasses.replace(config.image, cut="")
+  encoder = content.encoder(dataclasses.replace(config, image=other))
+  assert data.frozen(encoder.digest) is None
+  with pytest.raises(errors.InputError, match="other inputs or options"):
+    prepare.prepare(options(raw, backbone="vgg16"))
+
+
 def test_the_layout_is_readable_with_pyarrow_alone(raw):
   manifest = prepare.prepare(options(raw))
   out = raw / "out"
@@ -152,6 +173,8 @@ def test_a_prepared_folder_is_not_made_twice(raw):
     ({"samples": pathlib.Path("none")}, "--samples: none does not exist"),
     ({"images": None}, "the schema names pictures"),
     ({"images": None, "backbone": "vgg16"}, "--backbone needs pictures"),
+    ({"cut": "fc7"}, "--cut is of a backbone"),
+    ({"backbone": "vgg16", "cut": "fc9"}, "unknown cut of vgg16 'fc9'"),
     ({"images": pathlib.Path("none")}, "--images: none does not exist"),
     ({"backbone": "vgg61"}, "unknown backbone 'vgg61'"),
   ],

@@ -7,19 +7,24 @@ end with the group of each entry. All arrays have fixed sizes from a short
 ladder, so that the step is compiled few times.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 from typing import Any, NamedTuple
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 import numpy as np
 
 from dicm_jax.data import click_log
 
 EMPTY = -1
+UNKNOWN = 0
+"""Row of an unknown id in every field's table."""
 
 Capacities = dict[str, int]
 """Room for each ragged array of a batch, by the array's name."""
+
+Dropped = Mapping[str, Bool[np.ndarray, " B"]]
+"""By ID field: the samples of a batch whose id counts as unknown."""
 
 
 class Batch(NamedTuple):
@@ -108,6 +113,7 @@ def build(
   num_devices: int,
   mine: Sequence[int] | None = None,
   capacities: Capacities | None = None,
+  dropped: Dropped | None = None,
 ) -> Batch:
   """Makes the batch of the given samples.
 
@@ -118,10 +124,15 @@ def build(
     num_devices: devices over which the batch is cut; B must be a multiple.
     mine: the N devices whose slices to make; None makes all.
     capacities: room to give at least; what needs more gets the next rung.
+    dropped: of fields with one id a sample; None: nothing.
   """
-  parts = np.split(samples, num_devices)
+  parts = np.split(np.arange(len(samples)), num_devices)
   kept = parts if mine is None else [parts[i] for i in mine]
-  slices = [_slice(log, part, layout) for part in kept]
+  lost = dropped or {}
+  slices = [
+    _slice(log, samples[part], layout, {k: v[part] for k, v in lost.items()})
+    for part in kept
+  ]
   needs = measure(slices)
   room = {
     name: max((capacities or {}).get(name, 0), rung(need))
@@ -156,7 +167,7 @@ def probe(
   most: Capacities = {}
   for samples in batches:
     parts = np.split(samples, num_devices)
-    needs = measure([_slice(log, part, layout) for part in parts])
+    needs = measure([_slice(log, part, layout, {}) for part in parts])
     most = {k: max(n, most.get(k, 0)) for k, n in needs.items()}
   return {name: rung(int(need * 1.05)) for name, need in most.items()}
 
@@ -209,13 +220,16 @@ def measure(slices: Sequence[_Slice]) -> Capacities:
   return {name: max(size[name] for size in each) for name in each[0]}
 
 
-def _slice(log: click_log.ClickLog, samples, layout: Layout) -> _Slice:
+def _slice(
+  log: click_log.ClickLog, samples, layout: Layout, dropped: Dropped
+) -> _Slice:
   """One device's samples, their groups and their distinct rows."""
   weight = (samples != EMPTY).astype(np.float32)
   samples = np.maximum(samples, 0)
   groups, group = _runs(log.group[samples])
   ad_ids = {
-    name: log.ad_ids[name][samples] + layout.offsets[name]
+    name: _known(log.ad_ids[name][samples], dropped.get(name))
+    + layout.offsets[name]
     for name in layout.ad_fields
   }
   lists = {
@@ -249,6 +263,11 @@ def _slice(log: click_log.ClickLog, samples, layout: Layout) -> _Slice:
     user_dense=_dense(log.user_dense, groups),
     ad_dense=_dense(log.ad_dense, samples),
   )
+
+
+def _known(ids, dropped):
+  """The ids, the unknown one in place of those that are dropped."""
+  return ids if dropped is None else np.where(dropped, UNKNOWN, ids)
 
 
 def _dense(numbers: np.ndarray | None, keep) -> np.ndarray:

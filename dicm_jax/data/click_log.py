@@ -24,6 +24,8 @@ class Feature:
   past_of: str = ""
   """Of the user side: the ads' feature whose clicked values it lists. All such
   features list the same clicks, oldest first."""
+  vocabulary: str = ""
+  """Digest of the values behind the rows; empty: the rows are the values."""
 
 
 class Jagged(NamedTuple):

@@ -12,7 +12,7 @@ import grain
 from jaxtyping import Int
 import numpy as np
 
-from dicm_jax.data import batch, click_log
+from dicm_jax.data import batch, click_log, id_dropout
 
 Order = Callable[[int], Int[np.ndarray, " B"]]
 """Step -> the sample numbers of its batch."""
@@ -110,6 +110,7 @@ def stream(
   end_step: int,
   num_devices: int,
   capacities: batch.Capacities,
+  drop: id_dropout.Drop = id_dropout.nothing,
   mine: Sequence[int] | None = None,
   agree: Agree = lambda room: room,
 ) -> Iterator[batch.Batch]:
@@ -128,6 +129,7 @@ def stream(
     num_devices: devices over which a batch is cut.
     capacities: sizes of ragged arrays; a pure function of data and config, so
       that a restarted run compiles the same programs.
+    drop: which ids each step takes as unknown.
     mine: the devices of this process; None: all.
     agree: called in the caller's thread, once a batch, in order.
   """
@@ -140,6 +142,7 @@ def stream(
       num_devices=num_devices,
       mine=mine,
       capacities=room,
+      dropped=drop(step),
     )
 
   steps = grain.MapDataset.range(first_step, end_step).map(make)

@@ -32,7 +32,7 @@ def load(path: pathlib.Path) -> click_log.Dataset:
   schema = schema_lib.from_dict(manifest["schema"])
   pictures = image_store.ImageStore(path / "images")
   return click_log.Dataset(
-    features=_features(schema, manifest["rows"]),
+    features=_features(schema, manifest),
     train=_log(path, "train", schema, manifest),
     test=_log(path, "test", schema, manifest),
     image_names=tuple(feature_files.image_keys(path)),
@@ -94,13 +94,19 @@ def check_digests(path: pathlib.Path, manifest: dict[str, Any]) -> None:
 
 
 def _features(
-  schema: schema_lib.Schema, rows: Mapping[str, int]
+  schema: schema_lib.Schema, manifest: Mapping[str, Any]
 ) -> tuple[click_log.Feature, ...]:
   """ID features in the order of the schema, those of the history last."""
 
   def feature(name: str, field: schema_lib.Field, side, lists: bool, past=""):
+    learned = manifest["files"].get(f"vocab/{field.name}.parquet")
     return click_log.Feature(
-      name=name, side=side, rows=rows[field.name], lists=lists, past_of=past
+      name=name,
+      side=side,
+      rows=manifest["rows"][field.name],
+      lists=lists,
+      past_of=past,
+      vocabulary=learned["sha256"] if learned else "",
     )
 
   ids = [f for f in schema.feature if f.kind in schema_lib.ID_KINDS]

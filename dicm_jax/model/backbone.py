@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import functools
 import hashlib
 import importlib.resources
 import pathlib
@@ -27,17 +28,26 @@ Scaling = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Cut:
+  """An encoder up to the layer whose output is the feature vector."""
+
+  width: Callable[[int], int]
+  """Image size -> length of the feature vector."""
+  build: Callable[..., nnx.Module]
+  """Called with image_size, dtype, rngs."""
+  layers: Callable[[int], tuple[weights_lib.Layer, ...]]
+  """Image size -> the tensors of a weights file."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Spec:
   """What there is to know of an encoder before it has weights."""
 
   image_size: int
   """Side in pixels of the pictures that published weights expect."""
-  width: int
-  """Length of the feature vector."""
-  build: Callable[..., nnx.Module]
-  """Called with image_size, dtype, rngs."""
-  layers: Callable[[int], tuple[weights_lib.Layer, ...]]
-  """Image size -> the tensors of a weights file."""
+  cuts: dict[str, Cut]
+  """By the name of the last layer."""
+  default_cut: str
   scaling: dict[weights_lib.Layout, Scaling]
   """Mean and factor of the colours for each layout of weights files."""
   bundled: str = ""
@@ -50,18 +60,29 @@ class Spec:
 BACKBONES: dict[str, Spec] = {
   "squeezenet": Spec(
     image_size=squeezenet.IMAGE_SIZE,
-    width=squeezenet.WIDTH,
-    build=squeezenet.SqueezeNet,
-    layers=squeezenet.layers,
+    cuts={
+      squeezenet.CUT: Cut(
+        width=lambda _: squeezenet.WIDTH,
+        build=squeezenet.SqueezeNet,
+        layers=squeezenet.layers,
+      )
+    },
+    default_cut=squeezenet.CUT,
     scaling={"keras": (squeezenet.KERAS_MEAN, (1.0, 1.0, 1.0))},
     bundled="squeezenet1_1_notop.h5",
     bundled_notice="bundled ImageNet weights (SqueezeNet 1.1, MIT licence)",
   ),
   "vgg16": Spec(
     image_size=vgg.IMAGE_SIZE,
-    width=vgg.WIDTH,
-    build=vgg.VGG16,
-    layers=vgg.layers,
+    cuts={
+      name: Cut(
+        width=functools.partial(vgg.width, name),
+        build=functools.partial(vgg.VGG16, cut=name),
+        layers=functools.partial(vgg.layers, cut=name),
+      )
+      for name in vgg.CUTS
+    },
+    default_cut=vgg.CUT,
     scaling={"keras": vgg.KERAS_INPUT, "torchvision": vgg.TORCHVISION_INPUT},
     published=download.Source(
       url="https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
@@ -81,6 +102,8 @@ class Backbone:
   """An encoder with its weights."""
 
   name: str
+  cut: str
+  """The layer whose output is the feature vector."""
   image_size: int
   """Side of the square pictures in pixels."""
   width: int
@@ -112,6 +135,7 @@ class Backbone:
 def make(
   name: str,
   *,
+  cut: str = "",
   weights: str = "",
   seed: int = 0,
   dtype: str = "float32",
@@ -121,6 +145,8 @@ def make(
 
   Args:
     name: a key of `BACKBONES`.
+    cut: the last layer, a key of the encoder's `Spec.cuts`; "" for its default.
+      Those above it are neither built nor asked of a weights file.
     weights: "" for the bundled ones, or random ones where none are bundled;
       "random"; "download" for the published ones; or the path of a file
       (.safetensors, .h5, .npz: see `weights.read`).
@@ -129,14 +155,18 @@ def make(
     image_size: side of the pictures in pixels; None for the published size.
 
   Raises:
-    errors.InputError: unknown name or dtype, too small a picture, or weights
-      that do not fit.
+    errors.InputError: unknown name, cut or dtype, too small a picture, or
+      weights that do not fit.
   """
   if name not in BACKBONES:
     raise errors.unknown_name("backbone", name, BACKBONES)
   if dtype not in ("float32", "bfloat16"):
     raise errors.unknown_name("dtype", dtype, ("float32", "bfloat16"))
   spec = BACKBONES[name]
+  cut = cut or spec.default_cut
+  if cut not in spec.cuts:
+    raise errors.unknown_name(f"cut of {name}", cut, spec.cuts)
+  part = spec.cuts[cut]
   size = spec.image_size if image_size is None else image_size
   if size < _MIN_IMAGE_SIZE:
     raise errors.InputError(
@@ -144,27 +174,29 @@ def make(
     )
 
   def build() -> nnx.Module:
-    return spec.build(
+    return part.build(
       image_size=size, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(seed)
     )
 
   graphdef, state = nnx.split(nnx.eval_shape(build))
-  tensors, layout, notice = _tensors(name, spec, weights, size, seed)
-  params = _fill(
-    nnx.to_pure_dict(state), spec.layers(size), tensors, spec.scaling[layout]
-  )
+  layers = part.layers(size)
+  tensors, layout, notice = _tensors(name, spec, weights, layers, seed)
+  params = _fill(nnx.to_pure_dict(state), layers, tensors, spec.scaling[layout])
   # Random numbers differ in their last bits between devices: hash the seed.
   drawn = _is_random(spec, weights)
   identity = f"random {seed}" if drawn else _hash(params)
-  key = f"{name} {size} {dtype} {VERSION} {identity}"
+  # The default goes without saying: so it did when there was no other cut.
+  label = name if cut == spec.default_cut else f"{name} to {cut}"
+  key = f"{label} {size} {dtype} {VERSION} {identity}"
   return Backbone(
     name=name,
+    cut=cut,
     image_size=size,
-    width=spec.width,
+    width=part.width(size),
     graphdef=graphdef,
     params=params,
     digest=hashlib.sha256(key.encode()).hexdigest(),
-    notice=f"{name}: {notice}",
+    notice=f"{label}: {notice}",
   )
 
 
@@ -173,10 +205,13 @@ def _is_random(spec: Spec, weights: str) -> bool:
 
 
 def _tensors(
-  name: str, spec: Spec, weights: str, size: int, seed: int
+  name: str,
+  spec: Spec,
+  weights: str,
+  layers: Sequence[weights_lib.Layer],
+  seed: int,
 ) -> tuple[dict[str, weights_lib.Tensors], weights_lib.Layout, str]:
   """Finds what `weights` stands for: tensors, layout, notice."""
-  layers = spec.layers(size)
   if _is_random(spec, weights):
     layout = "torchvision" if "torchvision" in spec.scaling else "keras"
     notice = (
@@ -225,7 +260,7 @@ def _fill(
 def _hash(params: PyTree) -> str:
   """Hashes the numbers, so that one set of weights has one digest in any file.
 
-  Names and shapes are left out: `name` and `image_size` fix them.
+  Names and shapes are left out: `name`, `cut` and `image_size` fix them.
   """
   digest = hashlib.sha256()
   for leaf in jax.tree.leaves(params):

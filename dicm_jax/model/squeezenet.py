@@ -14,6 +14,8 @@ from jaxtyping import Array, Float, UInt8
 from dicm_jax.model import conv, weights
 
 IMAGE_SIZE = 227
+CUT = "fire9"
+"""The one layer whose output may be taken."""
 WIDTH = 512
 
 # Keras preprocessing: BGR minus the mean of ImageNet, here in RGB order.

@@ -9,6 +9,13 @@ from dicm_jax import errors
 from dicm_jax.model import backbone, download
 
 SMALL = 64
+# Of the default cuts, from before there were others.
+BUNDLED_DIGEST = (
+  "82d2f92d4c50e2647f63a0854b776f8f4e43d4c71b4a0ea80e502dce4beefa8a"
+)
+RANDOM_VGG_DIGEST = (
+  "d4862c78ba6ee37486e498ea838cd22c43f832e3b52dbbe388d112b1ed1d1937"
+)
 
 
 def _squeezenet(**changes) -> backbone.Backbone:
@@ -17,15 +24,19 @@ def _squeezenet(**changes) -> backbone.Backbone:
   )
 
 
-@pytest.mark.parametrize("name", sorted(backbone.BACKBONES))
-def test_spec_tells_the_width_and_every_tensor(name):
-  net = backbone.make(name, weights="random", image_size=SMALL)
+@pytest.mark.parametrize(
+  ("name", "cut"),
+  [(name, c) for name, spec in backbone.BACKBONES.items() for c in spec.cuts],
+)
+def test_spec_tells_the_width_and_every_tensor(name, cut):
+  net = backbone.make(name, cut=cut, weights="random", image_size=SMALL)
   shape = jax.eval_shape(
     net.apply, net.params, jax.ShapeDtypeStruct((3, SMALL, SMALL, 3), "uint8")
   )
-  assert shape.shape == (3, backbone.BACKBONES[name].width)
+  part = backbone.BACKBONES[name].cuts[cut]
+  assert shape.shape == (3, net.width) == (3, part.width(SMALL))
   assert shape.dtype == jnp.float32
-  layers = backbone.BACKBONES[name].layers(SMALL)
+  layers = part.layers(SMALL)
   # Each layer has a kernel and a bias; the input scaling adds two arrays.
   assert len(jax.tree.leaves(net.params)) == 2 * len(layers) + 2
 
@@ -33,6 +44,23 @@ def test_spec_tells_the_width_and_every_tensor(name):
 def test_unknown_name_suggests_the_nearest():
   with pytest.raises(errors.InputError, match="did you mean 'vgg16'"):
     backbone.make("vgg61")
+
+
+def test_unknown_cut_suggests_the_nearest():
+  with pytest.raises(errors.InputError) as caught:
+    backbone.make("vgg16", cut="conv4")
+  assert "cut of vgg16 'conv4'; did you mean 'conv5'?" in str(caught.value)
+  with pytest.raises(errors.InputError, match="known: fire9"):
+    _squeezenet(cut="fc6")
+
+
+def test_digests_are_those_that_caches_were_made_with():
+  found = [
+    backbone.make("squeezenet").digest,
+    backbone.make("squeezenet", cut="fire9").digest,
+    backbone.make("vgg16", weights="random", image_size=32).digest,
+  ]
+  assert found == [BUNDLED_DIGEST, BUNDLED_DIGEST, RANDOM_VGG_DIGEST]
 
 
 def test_unknown_dtype_and_tiny_pictures_are_refused():
@@ -57,7 +85,7 @@ def test_digest_changes_with_all_that_changes_features():
 def test_equal_weights_in_another_file_have_an_equal_digest(tmp_path):
   bundled = _squeezenet(weights="")
   tensors = {}
-  for layer in backbone.BACKBONES["squeezenet"].layers(SMALL):
+  for layer in backbone.BACKBONES["squeezenet"].cuts["fire9"].layers(SMALL):
     place = bundled.params
     for key in layer.path:
       place = place[key]

@@ -1,0 +1,122 @@
+"""First values of a run from another run's newest checkpoint.
+
+DICM paper (arXiv 1711.06505), partial warm-up: a new day's model starts as the
+one of the day before, but for the ID embeddings, which start fresh; taken over,
+they overfit. Optimiser slots start fresh and steps count from 0.
+"""
+
+import dataclasses
+import json
+import logging
+import pathlib
+from typing import Any
+
+import jax
+from jaxtyping import PyTree
+
+from dicm_jax import checkpoint, errors, experiment
+from dicm_jax import config as config_lib
+
+_log = logging.getLogger(__name__)
+
+PARTS = {
+  "partial": ("dense", "standard"),
+  "full": ("dense", "standard", "ids"),
+}
+"""By mode: the parts of `train.State` that are taken over."""
+_ROWS = "ID rows of "
+
+
+def check(config: config_lib.WarmUp) -> None:
+  """Looks whether there is a run to start from, before anything is built.
+
+  Raises:
+    InputError: mode and folder do not go together, or the folder holds no
+      checkpoint.
+  """
+  folder = config.workdir
+  if (config.mode == "none") != (not folder):
+    expected = "''" if config.mode == "none" else "the folder of a run"
+    raise errors.InputError(
+      f"warm_up.workdir: expected {expected} with warm_up.mode="
+      f"{config.mode!r}, found {folder!r}"
+    )
+  if folder and not checkpoint.steps(pathlib.Path(folder)):
+    raise errors.InputError(
+      f"warm_up.workdir: expected the folder of a run, found no checkpoints "
+      f"in {folder}"
+    )
+
+
+def meaning(
+  config: config_lib.Config, x: experiment.Experiment
+) -> dict[str, Any]:
+  """What the numbers of a state speak of, to be kept beside them.
+
+  Two runs may have arrays of equal shapes over other image features, other
+  fields or another vocabulary. As JSON holds it: lists, no tuples.
+  """
+  features = x.data.features
+  found = {
+    "image.backbone": config.image.backbone,
+    "digest of image.cut and image.weights": x.encoder_digest[:16],
+    "ID fields": [f"{f.side} {f.name}" for f in features],
+  }
+  model = dataclasses.asdict(config.model)
+  found |= {f"model.{key}": value for key, value in model.items()}
+  found |= {_ROWS + f.name: [f.rows, f.vocabulary[:16]] for f in features}
+  return json.loads(json.dumps(found))
+
+
+def start(
+  config: config_lib.Config, x: experiment.Experiment
+) -> experiment.Experiment:
+  """The experiment with its first state taken over as the config says.
+
+  Args:
+    config: that of this run; mode "none" returns `x` as it is.
+    x: as built, on any mesh.
+
+  Raises:
+    InputError: the other run has other features, fields, parameters or, with
+      mode "full", other ID rows; or its checkpoint cannot be read.
+  """
+  mode, folder = config.warm_up.mode, pathlib.Path(config.warm_up.workdir)
+  if mode == "none":
+    return x
+  step = checkpoint.steps(folder)[-1]
+  saved = checkpoint.Saved(folder, step)
+  _check_meaning(saved, meaning(config, x), mode)
+  like = {name: getattr(x.state, name) for name in PARTS[mode]}
+  _check_shapes(saved, like)
+  _log.info("%s warm-up from step %d of %s", mode, step, folder)
+  # Slots start at constants whatever the values, so those of `x` are right.
+  return dataclasses.replace(x, state=x.state._replace(**saved.read(like)))
+
+
+def _check_meaning(saved: checkpoint.Saved, here: dict, mode: str) -> None:
+  there = saved.position().get("meaning", {})
+  lines = [
+    f"{key}: {there.get(key)!r} -> {value!r}"
+    for key, value in here.items()
+    if there.get(key) != value and (mode == "full" or not key.startswith(_ROWS))
+  ]
+  if lines:
+    raise errors.InputError(
+      f"warm_up.workdir: {saved.workdir} holds a run that does not fit this "
+      f"one with warm_up.mode={mode!r} (there -> here):\n  "
+      + "\n  ".join(lines)
+    )
+
+
+def _check_shapes(saved: checkpoint.Saved, like: dict[str, PyTree]) -> None:
+  leaves = jax.tree_util.tree_leaves_with_path(like)
+  here = {checkpoint.name_of(path): leaf.shape for path, leaf in leaves}
+  there = saved.shapes(like)
+  for name in sorted(here.keys() | there.keys()):
+    expected, found = here.get(name, "nothing"), there.get(name, "nothing")
+    if expected != found:
+      raise errors.InputError(
+        f"warm_up.workdir: {saved.workdir}: parameter {name}: expected "
+        f"{expected}, found {found}"
+      )

@@ -1,0 +1,272 @@
+"""A run starts from another one: exactly, once, or not at all."""
+
+import dataclasses
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from dicm_jax import checkpoint, errors, experiment, loop, warm_up
+from dicm_jax import workdir as workdir_lib
+from tests import toy
+
+TOMORROW = toy.dataset(1)  # The same fields over other clicks and pictures.
+
+
+def config_of(folder, mode="partial", **overrides):
+  return toy.values(
+    warm_up__mode=mode, warm_up__workdir=str(folder), **overrides
+  )
+
+
+def build(worker=1, server=1, *, data=TOMORROW, **overrides):
+  return toy.build(worker, server, data=data, seed=1, **overrides)
+
+
+def start(folder, x, mode="partial", **overrides):
+  return warm_up.start(config_of(folder, mode, **overrides), x).state
+
+
+def save(folder, x, state, step, **overrides):
+  meaning = warm_up.meaning(toy.values(**overrides), x)
+  with checkpoint.manager(folder) as saved:
+    checkpoint.save(saved, step, state, {"meaning": meaning})
+
+
+@pytest.fixture(scope="module")
+def yesterday(tmp_path_factory):
+  """Folder and last state of a run on one device."""
+  folder = tmp_path_factory.mktemp("yesterday")
+  x = toy.build()
+  state, _ = toy.run(x, 3)
+  save(folder, x, state, 3)
+  return folder, state
+
+
+def refused(folder, x, mode="partial", **overrides):
+  with pytest.raises(errors.InputError) as caught:
+    start(folder, x, mode, **overrides)
+  message = str(caught.value)
+  assert message.startswith(f"warm_up.workdir: {folder}")
+  return message
+
+
+def assert_same(found, expected):
+  leaves = jax.tree_util.tree_leaves_with_path(expected)
+  for (path, right), left in zip(leaves, jax.tree.leaves(found), strict=True):
+    np.testing.assert_array_equal(left, right, checkpoint.name_of(path))
+
+
+def differ(one, other):
+  return not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("mesh", [(1, 1), (2, 4)])
+def test_partial_takes_all_but_the_ids(yesterday, mesh):
+  folder, old = yesterday
+  x = build(*mesh)
+  found = start(folder, x)
+  assert_same(found.dense, old.dense)
+  assert_same(found.standard, old.standard)
+  for name in ("ids", "id_slots", "dense_slots", "step"):
+    assert_same(getattr(found, name), getattr(x.state, name))
+  # What is compared does differ between the two days.
+  assert differ(old.ids, x.state.ids)
+  assert differ(old.standard.mean, x.state.standard.mean)
+
+
+@pytest.mark.parametrize("mesh", [(1, 1), (2, 4)])
+def test_full_takes_the_ids_too(yesterday, mesh):
+  folder, old = yesterday
+  x = build(*mesh)
+  found = start(folder, x, "full")
+  for name in ("dense", "standard", "ids"):
+    assert_same(getattr(found, name), getattr(old, name))
+  for name in ("id_slots", "dense_slots", "step"):
+    assert_same(getattr(found, name), getattr(x.state, name))
+
+
+@pytest.mark.parametrize("mode", warm_up.PARTS)
+def test_arrays_lie_on_the_mesh_of_the_new_run(yesterday, mode):
+  x = build(2, 4)
+  found = start(yesterday[0], x, mode)
+  pairs = zip(jax.tree.leaves(found), jax.tree.leaves(x.state), strict=True)
+  for left, right in pairs:
+    assert left.dtype == right.dtype
+    assert left.sharding.is_equivalent_to(right.sharding, right.ndim)
+
+
+def test_optimisers_may_be_others(yesterday):
+  folder, old = yesterday
+  x = build(dense_optimizer__name="adam", sparse_optimizer__name="sgd")
+  found = start(folder, x)
+  assert_same(found.dense, old.dense)
+  _, losses = toy.run(dataclasses.replace(x, state=found), 2)
+  assert np.isfinite(losses).all()
+
+
+def test_newest_checkpoint_is_taken(yesterday, tmp_path):
+  folder = tmp_path / "run"
+  shutil.copytree(yesterday[0], folder)
+  x = toy.build()
+  save(folder, x, x.state, 12)
+  assert_same(start(folder, build()).dense, x.state.dense)
+
+
+def test_mode_none_changes_nothing():
+  x = build()
+  assert warm_up.start(toy.values(), x) is x
+
+
+@pytest.mark.parametrize(
+  ("mode", "folder", "message"),
+  [
+    ("partial", "", "expected the folder of a run with warm_up.mode='partial'"),
+    ("none", "runs/a", "expected '' with warm_up.mode='none', found 'runs/a'"),
+    ("full", "runs/none", "found no checkpoints in runs/none"),
+  ],
+)
+def test_folder_and_mode_go_together(mode, folder, message):
+  with pytest.raises(errors.InputError) as caught:
+    warm_up.check(config_of(folder, mode).warm_up)
+  assert str(caught.value).startswith("warm_up.workdir: expected ")
+  assert message in str(caught.value)
+
+
+def test_other_image_features_are_refused(yesterday):
+  x = build(image__weights="random")
+  message = refused(yesterday[0], x, image__weights="random")
+  (line,) = message.splitlines()[1:]
+  assert line.startswith("  digest of image.cut and image.weights: ")
+
+
+def test_another_backbone_or_model_is_named(yesterday):
+  other = {"image__backbone": "vgg16", "model__normalize": "none"}
+  message = refused(yesterday[0], build(), **other)
+  assert "\n  image.backbone: 'squeezenet' -> 'vgg16'" in message
+  assert "\n  model.normalize: 'length' -> 'none'" in message
+  assert len(message.splitlines()) == 3
+
+
+def with_features(change):
+  features = tuple(change(f) for f in TOMORROW.features)
+  return dataclasses.replace(TOMORROW, features=features)
+
+
+@pytest.mark.parametrize(
+  ("change", "line"),
+  [
+    ({"rows": 42}, "ID rows of ad_id: [41, ''] -> [42, '']"),
+    ({"vocabulary": "ab"}, "ID rows of ad_id: [41, ''] -> [41, 'ab']"),
+  ],
+)
+def test_other_id_rows_are_refused_by_full_alone(yesterday, change, line):
+  folder, old = yesterday
+  data = with_features(
+    lambda f: dataclasses.replace(f, **change) if f.name == "ad_id" else f
+  )
+  x = build(data=data)
+  assert x.state.ids.shape == old.ids.shape  # Shapes would not tell.
+  assert_same(start(folder, x).dense, old.dense)
+  assert refused(folder, x, "full").splitlines()[1:] == [f"  {line}"]
+
+
+def test_other_fields_are_refused(yesterday):
+  swap = {"ad_id": "position", "position": "ad_id"}
+  data = with_features(
+    lambda f: dataclasses.replace(f, name=swap.get(f.name, f.name))
+  )
+  message = refused(yesterday[0], build(data=data))
+  assert message.splitlines()[1].startswith("  ID fields: ['user user_id', ")
+
+
+def test_other_shape_is_named(yesterday):
+  log = TOMORROW.train
+  wider = np.zeros((log.num_samples, 3), np.float32)
+  data = dataclasses.replace(
+    TOMORROW, train=dataclasses.replace(log, ad_dense=wider)
+  )
+  message = refused(yesterday[0], build(data=data))
+  # Two more numbers enter the network and the query of the attention by ids.
+  assert "parameter dense.net.aggregator.by_ids.of_query.kernel: " in message
+  assert message.endswith("expected (39, 64), found (37, 64)")
+
+
+def test_damaged_checkpoint_is_named(yesterday, tmp_path):
+  folder = tmp_path / "run"
+  shutil.copytree(yesterday[0], folder)
+  (folder / "checkpoints/3/state/_METADATA").write_text("{")
+  with pytest.raises(errors.InputError) as caught:
+    start(folder, build())
+  assert f"checkpoint 3 of {folder} cannot be read" in str(caught.value)
+
+
+class Killed(Exception):
+  pass
+
+
+@pytest.fixture
+def train(monkeypatch):
+  """Runs the whole loop on the toy data; `kill_at` stops it at a step."""
+  monkeypatch.setattr(experiment, "load_data", lambda _: TOMORROW)
+  append = workdir_lib.append_metrics
+
+  def run(folder, *, kill_at=0, **overrides):
+    def log(path, record):
+      if record["step"] == kill_at:
+        raise Killed
+      append(path, record)
+
+    monkeypatch.setattr(workdir_lib, "append_metrics", log)
+    values = {"train__steps": 5, "train__log_every_steps": 1, "seed": 1}
+    config = toy.values(**values | overrides)
+    if kill_at:
+      with pytest.raises(Killed):
+        loop.train_and_evaluate(config, folder)
+      return None
+    loop.train_and_evaluate(config, folder)
+    saved = checkpoint.Saved(folder, checkpoint.steps(folder)[-1])
+    return saved.read(experiment.build(config).state._asdict())
+
+  return run
+
+
+def warm(folder):
+  return {"warm_up__mode": "partial", "warm_up__workdir": str(folder)}
+
+
+def test_killed_run_does_not_warm_up_twice(yesterday, train, tmp_path):
+  source = tmp_path / "source"
+  shutil.copytree(yesterday[0], source)
+  options = warm(source) | {"checkpoint__every_steps": 2}
+  expected = train(tmp_path / "alone", **options)
+  assert expected["step"] == 5
+  train(tmp_path / "killed", kill_at=4, **options)
+  shutil.rmtree(source)
+  found = train(tmp_path / "killed", **options)
+  assert_same(found, expected)
+  cold = train(tmp_path / "cold")
+  assert differ(cold["standard"].mean, expected["standard"].mean)
+
+
+def test_run_killed_at_once_keeps_its_start(yesterday, train, tmp_path):
+  source = tmp_path / "source"
+  shutil.copytree(yesterday[0], source)
+  expected = train(tmp_path / "alone", **warm(source))
+  train(tmp_path / "killed", kill_at=1, **warm(source))
+  x = toy.build()
+  save(source, x, x.state, 4)  # The other run went on meanwhile.
+  assert_same(train(tmp_path / "killed", **warm(source)), expected)
+
+
+def test_refused_run_writes_nothing(yesterday, train, tmp_path):
+  def files():
+    return {p: p.stat().st_mtime_ns for p in yesterday[0].rglob("*")}
+
+  before = files()
+  with pytest.raises(errors.InputError, match=r"model\.outputs: 2 -> 1"):
+    train(tmp_path / "new", **warm(yesterday[0]), model__outputs=1)
+  assert not (tmp_path / "new").exists()
+  train(tmp_path / "new", **warm(yesterday[0]))
+  assert files() == before
