@@ -64,6 +64,8 @@ class ClickLog:
   """Group of each sample, ascending from 0 without gaps."""
   user: Int[np.ndarray, " G"]
   """User key of each group: the unit over which GAUC averages."""
+  time: Int[np.ndarray, " G"] | None = None
+  """Milliseconds since 1970 of each group; None: unknown."""
   true_probability: Float[np.ndarray, " n"] | None = None
   """P(click) of each sample where a simulator knows it."""
 
@@ -87,6 +89,8 @@ class Dataset:
   """File name of each image row, for reports and error messages."""
   image_bytes: Sequence[bytes]
   """Encoded picture (JPEG, PNG, ...) of each image row, perhaps on disk."""
+  no_image: int | None = None
+  """Image row of ads without a picture; None: every ad has one."""
   frozen: Callable[[str], Float[np.ndarray, "R F"] | None] = lambda _: None
   """Frozen features that were computed before, by the encoder's digest."""
   notice: str = ""
