@@ -110,3 +110,10 @@ def cold_samples(train: ClickLog, test: ClickLog) -> np.ndarray:
   """
   seen = np.union1d(train.ad_image, train.behaviour_images.values)
   return ~np.isin(test.ad_image, seen)
+
+
+def with_picture(data: Dataset, log: ClickLog) -> np.ndarray:
+  """Marks the samples of a split whose ad has a picture: bool [n]."""
+  if data.no_image is None:
+    return np.ones(log.num_samples, bool)
+  return log.ad_image != data.no_image
