@@ -42,15 +42,16 @@ def auc(
   """
   if np.isnan(score).any():
     return lambda _: float("nan")
+  order = np.argsort(score)  # All in it, so that a replicate reads in order.
+  label, score, user = label[order], score[order], user[order]
   clicked = label == 1
-  order = np.argsort(score[~clicked])
-  other_score, other_user = score[~clicked][order], user[~clicked][order]
-  click_user = user[clicked]
-  below = np.searchsorted(other_score, score[clicked], side="left")
-  not_above = np.searchsorted(other_score, score[clicked], side="right")
+  click_user, other_user = user[clicked], user[~clicked]
+  below = np.searchsorted(score[~clicked], score[clicked], side="left")
+  not_above = np.searchsorted(score[~clicked], score[clicked], side="right")
+  others = np.zeros(len(other_user) + 1, np.int64)
 
   def value(times) -> float:
-    others = np.concatenate([[0], np.cumsum(times[other_user])])
+    np.cumsum(times[other_user], out=others[1:])
     clicks = times[click_user]
     pairs = clicks.sum() * others[-1]
     if not pairs:

@@ -141,12 +141,12 @@ def test_scores_that_are_no_numbers_have_no_interval():
 
 
 def world(rng, num_users=60):
-  """Users of very different click rates, which no score knows."""
-  size = rng.integers(2, 12, num_users)
+  """Users whom the score suits or does not: their impressions are alike."""
+  size = rng.integers(2, 30, num_users)
   user = np.repeat(np.arange(num_users), size)
   score = rng.random(len(user))
-  mood = np.repeat(rng.normal(0, 1.5, num_users), size)
-  p = 1 / (1 + np.exp(1 - 2 * score - mood))
+  trust = np.repeat(rng.normal(2, 6, num_users), size)
+  p = 1 / (1 + np.exp(trust * (0.5 - score)))
   return (rng.random(len(user)) < p).astype(np.float64), score, user
 
 
@@ -157,7 +157,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
     "auc": metrics.auc(label, score),
     "logloss": metrics.log_loss(label, score),
   }
-  hits, worlds = dict.fromkeys(truth, 0), 300
+  hits, worlds = dict.fromkeys(truth, 0), 200
   for seed in range(worlds):
     label, score, user = world(np.random.default_rng([1, seed]))
     wanted = {name: make(label, score, user) for name, make in makes.items()}
@@ -166,7 +166,8 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
       low, high = bootstrap.interval(values)
       assert low is not None and high is not None
       hits[name] += low <= truth[name] <= high
-  # 95 % less what 60 users and 200 replicates cost, about 1.5; the standard
-  # error of 300 worlds is 1.3: three of them either way.
+  # 93 % of 1 000 worlds: 60 users and 200 replicates cost the rest. The
+  # standard error of 200 is 1.8: three of them below. Impressions drawn one by
+  # one would reach 57 %.
   for name, count in hits.items():
-    assert 0.895 <= count / worlds <= 0.985, name
+    assert 0.88 <= count / worlds <= 0.985, name
