@@ -74,6 +74,15 @@ def test_a_clear_difference_excludes_0_on_its_side():
     assert there["low"] == pytest.approx(-back["high"], rel=1e-12)
 
 
+def test_a_difference_by_chance_does_not_exclude_0():
+  rng = np.random.default_rng(1)
+  a, b = (0.3 * DATA.test.label + 0.7 * rng.random(len(GOOD)) for _ in "ab")
+  row = compared(a, b)["metrics"]["auc"]
+  assert row["difference"] != 0
+  assert row["low"] < 0 < row["high"]
+  assert row["excludes_0"] is False
+
+
 def test_interval_is_that_of_differences_on_the_same_users():
   other = 0.5 * GOOD + 0.5 * RNG.random(len(GOOD))
   row = compared(GOOD, other)["metrics"]["auc"]
