@@ -1,23 +1,43 @@
 """Scores the test split and writes the figures; also a command of its own.
 
-python -m dicm_jax.evaluate --workdir=runs/quickstart [--mesh=2x4]
+python -m dicm_jax.evaluate --workdir=runs/a [--mesh=2x4] [--slices]
+python -m dicm_jax.evaluate --workdir=runs/a --against=runs/b [--mesh=2x4]
+
+The first prints the figures of eval.json, and with --slices those of
+slices.json under the key `slices`. The second prints what `compare` returns,
+and the two folders as `a` and `b`.
 """
 
-import dataclasses
 import pathlib
-import re
+from typing import Any, NamedTuple
 
 from absl import app, flags
 from jaxtyping import Float
 import numpy as np
 
-from dicm_jax import checkpoint, command, errors, experiment, metrics, train
+from dicm_jax import (
+  bootstrap,
+  command,
+  compare,
+  errors,
+  experiment,
+  metrics,
+  restore,
+  slices,
+  train,
+)
 from dicm_jax import config as config_lib
-from dicm_jax import workdir as workdir_lib
 from dicm_jax.data import click_log
 from dicm_jax.sharding import mesh as mesh_lib
 
 Figures = dict[str, float | int | str | None]
+
+
+class Scored(NamedTuple):
+  """A state's prediction of the test split, and its figures."""
+
+  probability: Float[np.ndarray, " n"]
+  figures: Figures
 
 
 def predict(
@@ -42,15 +62,20 @@ def figures(
     probability: prediction for each test sample.
 
   Returns:
-    auc, gauc, logloss, calibration, auc_cold, gauc_cold, counts, and where
-    true probabilities are known bayes_auc and so on: the best possible.
+    auc, gauc, logloss, calibration, auc_cold, gauc_cold, auc_within_ad (over
+    ads with a picture, by their image), counts, and where true probabilities
+    are known bayes_auc and so on: the best possible.
   """
   log = data.test
   user = log.user[log.group]
   cold = click_log.cold_samples(data.train, log)
+  ads = click_log.with_picture(data, log)
   out: Figures = {
     "auc": metrics.auc(log.label, probability),
     "gauc": metrics.gauc(log.label, probability, user),
+    "auc_within_ad": metrics.within_ad_auc(
+      log.label[ads], probability[ads], log.ad_image[ads]
+    ),
     "logloss": metrics.log_loss(log.label, probability),
     "calibration": metrics.calibration(log.label, probability),
     "impressions": log.num_samples,
@@ -76,9 +101,29 @@ def _cold(log, score, user, cold, prefix):
   }
 
 
-def evaluate(x: experiment.Experiment, state: train.State, config) -> Figures:
-  """Figures of a state, with what a reader must know about them."""
-  out = figures(x.data, predict(x, state, x.data.test))
+def intervals(
+  data: click_log.Dataset, probability: Float[np.ndarray, " n"]
+) -> Figures:
+  """95 % bootstrap intervals over users, see `bootstrap`.
+
+  Returns:
+    auc_low and auc_high, and so on for each of `bootstrap.statistics`.
+  """
+  log = data.test
+  cold = click_log.cold_samples(data.train, log)
+  drawn = bootstrap.resample(
+    bootstrap.statistics(log, probability, cold), len(np.unique(log.user))
+  )
+  out: Figures = {}
+  for name, values in drawn.items():
+    out[f"{name}_low"], out[f"{name}_high"] = bootstrap.interval(values)
+  return out
+
+
+def evaluate(x: experiment.Experiment, state: train.State, config) -> Scored:
+  """Scores a state; its figures tell what a reader must know about them."""
+  probability = predict(x, state, x.data.test)
+  out = figures(x.data, probability) | intervals(x.data, probability)
   out |= {
     "step": int(state.step),
     "config_digest": config_lib.digest(config),
@@ -87,47 +132,62 @@ def evaluate(x: experiment.Experiment, state: train.State, config) -> Figures:
   if x.data.notice:
     out["data_notice"] = x.data.notice
   # NaN is no JSON; an absent figure is null there.
-  return {
-    key: None if isinstance(v, float) and np.isnan(v) else v
+  plain = {
+    key: metrics.or_none(v) if isinstance(v, float) else v
     for key, v in sorted(out.items())
   }
+  return Scored(probability, plain)
 
 
-def restore_and_evaluate(workdir: pathlib.Path, mesh: str = "") -> Figures:
+def evaluate_run(
+  workdir: pathlib.Path, mesh: str, *, with_slices: bool
+) -> dict[str, Any]:
   """Repeats the evaluation of a run from its newest checkpoint.
 
-  Args:
-    workdir: the run's folder; nothing is written there.
-    mesh: "WxS", worker x server devices; "" takes the run's own.
+  Raises:
+    InputError: as `restore.restore`.
+  """
+  config, x, state = restore.restore(workdir, mesh)
+  found = evaluate(x, state, config)
+  out: dict[str, Any] = dict(found.figures)
+  if with_slices:
+    out["slices"] = slices.table(x.data, found.probability)
+  return out
+
+
+def compare_runs(a: pathlib.Path, b: pathlib.Path, mesh: str) -> dict[str, Any]:
+  """Evaluates two runs on one test split, see `compare.compare`.
 
   Raises:
-    InputError: no run, no checkpoint, or a mesh that does not fit.
+    InputError: as `restore.restore`, or their test splits differ.
   """
-  config = workdir_lib.read_config(workdir)
-  if mesh:
-    split = re.fullmatch(r"(\d+)x(\d+)", mesh)
-    if not split:
-      raise errors.InputError(f"--mesh: expected e.g. 2x4, found {mesh!r}")
-    worker, server = map(int, split.groups())
-    config = dataclasses.replace(
-      config, mesh=config_lib.Mesh(worker=worker, server=server)
-    )
-  if not (workdir / checkpoint.FOLDER).is_dir():
-    raise errors.InputError(f"--workdir: {workdir} holds no checkpoints")
-  x = experiment.build(config)
-  with checkpoint.manager(workdir) as saved:
-    found = checkpoint.restore(saved, x.state)
-  if found is None:
-    raise errors.InputError(f"--workdir: {workdir} holds no checkpoint yet")
-  return evaluate(x, found[0], config)
+  # What can be wrong with the second is told before the first takes minutes.
+  for workdir in (a, b):
+    restore.read_config(workdir, mesh)
+  found = compare.compare(_prediction(a, mesh), _prediction(b, mesh))
+  return {"a": str(a), "b": str(b)} | found
+
+
+def _prediction(workdir: pathlib.Path, mesh: str) -> compare.Prediction:
+  _, x, state = restore.restore(workdir, mesh)
+  return compare.Prediction(x.data, predict(x, state, x.data.test))
+
+
+def _run(values: flags.FlagValues) -> dict[str, Any]:
+  """What the command prints."""
+  workdir = pathlib.Path(values.workdir)
+  if not values.against:
+    return evaluate_run(workdir, values.mesh, with_slices=values.slices)
+  if values.slices:
+    raise errors.InputError("--slices: expected without --against")
+  return compare_runs(workdir, pathlib.Path(values.against), values.mesh)
 
 
 def main(argv: list[str]) -> None:
   del argv
-  values = flags.FLAGS
   try:
-    command.start(values)
-    out = restore_and_evaluate(pathlib.Path(values.workdir), values.mesh)
+    command.start(flags.FLAGS)
+    out = _run(flags.FLAGS)
   except errors.InputError as e:
     command.fail(e)
   else:
@@ -136,6 +196,8 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
   flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+  flags.DEFINE_string("against", "", "Folder of a run to compare with.")
+  flags.DEFINE_bool("slices", False, "Print the figures of slices too.")
   flags.DEFINE_string("mesh", "", "Worker x server devices, e.g. 2x4.")
   command.define_devices()
   app.run(main, flags_parser=command.parse_flags)

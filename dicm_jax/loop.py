@@ -13,6 +13,7 @@ from dicm_jax import (
   evaluate,
   experiment,
   progress,
+  slices,
   train,
   warm_up,
 )
@@ -52,10 +53,12 @@ def train_and_evaluate(
     if _writes():
       workdir_lib.keep_metrics_until(workdir, int(state.step))
     state = _train(config, workdir, x, state, saved)
-    out = evaluate.evaluate(x, state, config)
+    found = evaluate.evaluate(x, state, config)
   if _writes():
-    workdir_lib.write_json(workdir / workdir_lib.EVAL, out)
-  return out
+    parts = slices.table(x.data, found.probability)
+    workdir_lib.write_json(workdir / workdir_lib.SLICES, parts)
+    workdir_lib.write_json(workdir / workdir_lib.EVAL, found.figures)
+  return found.figures
 
 
 def _writes() -> bool:

@@ -21,7 +21,7 @@ def auc(
   """
   if not len(label) or np.isnan(score).any():
     return float("nan")
-  area, _ = _auc_by_group(label, score, np.zeros(len(label), np.int64))
+  area, _ = auc_by_group(label, score, np.zeros(len(label), np.int64))
   return float(area[0])
 
 
@@ -48,18 +48,48 @@ def gauc(
   if np.isnan(score).any():
     return float("nan")
   _, index = np.unique(user, return_inverse=True)
-  area, impressions = _auc_by_group(label, score, index)
+  area, impressions = auc_by_group(label, score, index)
   known = ~np.isnan(area)
   if not known.any():
     return float("nan")
   return float(np.average(area[known], weights=impressions[known]))
 
 
-def _auc_by_group(label, score, group: Int[np.ndarray, " n"]):
+def within_ad_auc(
+  label: Float[np.ndarray, " n"],
+  score: Float[np.ndarray, " n"],
+  ad: Shaped[np.ndarray, " n"],
+) -> float:
+  """AUC within each ad, weighted by the ad's impressions.
+
+  GAUC with the ad in the user's place: does the model know who likes an ad,
+  whatever it knows of which ads are liked?
+
+  Args:
+    label: 1 clicked, 0 not.
+    score: any score monotone within an ad.
+    ad: key of the ad of each impression.
+
+  Returns:
+    As `gauc`: ads whose impressions all have one label are left out.
+  """
+  return gauc(label, score, ad)
+
+
+def auc_by_group(
+  label: Float[np.ndarray, " n"],
+  score: Float[np.ndarray, " n"],
+  group: Int[np.ndarray, " n"],
+) -> tuple[Float[np.ndarray, " g"], Int[np.ndarray, " g"]]:
   """AUC (NaN: one label only) and size of each group 0..max.
 
   Mann-Whitney: the sum of the clicks' ranks within their group, equal scores
   sharing the mean of their ranks.
+
+  Args:
+    label: 1 clicked, 0 not.
+    score: no NaN among them.
+    group: number of each impression's group, from 0.
   """
   order = np.lexsort((score, group))
   group, score = group[order], score[order]
@@ -87,8 +117,15 @@ def log_loss(
   """
   if not len(label):
     return float("nan")
+  return float(np.mean(log_losses(label, probability)))
+
+
+def log_losses(
+  label: Float[np.ndarray, " n"], probability: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, " n"]:
+  """Cross-entropy of each sample in nats, as `log_loss` takes their mean."""
   p = np.clip(np.asarray(probability, np.float64), 1e-15, 1 - 1e-15)
-  return float(-np.mean(label * np.log(p) + (1 - label) * np.log1p(-p)))
+  return -(label * np.log(p) + (1 - label) * np.log1p(-p))
 
 
 def calibration(
@@ -98,3 +135,8 @@ def calibration(
   clicks = float(np.sum(label, dtype=np.float64))
   predicted = float(np.sum(probability, dtype=np.float64))
   return predicted / clicks if clicks else float("nan")
+
+
+def or_none(value: float) -> float | None:
+  """The figure as JSON knows it: NaN, which is none, becomes null."""
+  return None if np.isnan(value) else value

@@ -1,4 +1,4 @@
-"""A run's folder: config.json, metrics.jsonl, eval.json, checkpoints/."""
+"""A run's folder: its config, metrics, evaluation and checkpoints."""
 
 import json
 import os
@@ -7,7 +7,8 @@ import pathlib
 from dicm_jax import config as config_lib
 from dicm_jax import errors
 
-CONFIG, METRICS, EVAL = "config.json", "metrics.jsonl", "eval.json"
+CONFIG, METRICS = "config.json", "metrics.jsonl"
+EVAL, SLICES = "eval.json", "slices.json"
 
 _PART = ".part"
 _CUT = CONFIG + _PART

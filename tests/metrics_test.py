@@ -75,6 +75,33 @@ def test_users_of_one_label_are_left_out_of_both_sums():
   assert same == metrics.gauc(label, score, user)
 
 
+def test_auc_within_ads_by_hand():
+  label = np.array([1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0])
+  score = np.array([0.9, 0.1, 0.3, 0.2, 0.2, 0.0, 0.7])
+  ad = np.array([5, 8, 5, 8, 8, 3, 3])
+  # Ad 5: right, of 2; ad 8: right and half, of 3; ad 3: clicks only.
+  expected = (2 * 1 + 3 * 0.75) / 5
+  assert metrics.within_ad_auc(label, score, ad) == pytest.approx(expected)
+  # What the model thinks of an ad as a whole does not matter.
+  shifted = metrics.within_ad_auc(label, score + ad, ad)
+  assert shifted == pytest.approx(expected)
+
+
+def test_losses_of_samples_average_to_the_log_loss():
+  label, score, _ = draw(0)
+  losses = metrics.log_losses(label, score)
+  assert len(losses) == len(label)
+  assert losses[0] == pytest.approx(
+    -math.log(score[0] if label[0] else 1 - score[0]), rel=1e-12
+  )
+  assert losses.mean() == pytest.approx(metrics.log_loss(label, score))
+
+
+def test_figures_that_are_none_are_null():
+  assert metrics.or_none(float("nan")) is None
+  assert metrics.or_none(0.0) == 0.0
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_one_label_alone_has_no_auc(value):
   label, score = np.full(4, value), np.array([0.1, 0.2, 0.3, 0.3])

@@ -126,6 +126,7 @@ def log(rng, colours, *, num_groups: int) -> click_log.ClickLog:
     label=(rng.random(n) < probability).astype(np.float32),
     group=group,
     user=user,
+    time=np.arange(num_groups) * 3_600_000,
     true_probability=probability,
   )
 

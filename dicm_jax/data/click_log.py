@@ -69,6 +69,8 @@ class ClickLog:
   """Group of each sample, ascending from 0 without gaps."""
   user: Int[np.ndarray, " G"]
   """User key of each group: the unit over which GAUC averages."""
+  time: Int[np.ndarray, " G"] | None = None
+  """Milliseconds since 1970 of each group; None: unknown."""
   true_probability: Float[np.ndarray, " n"] | None = None
   """P(click) of each sample where a simulator knows it."""
 
@@ -92,6 +94,8 @@ class Dataset:
   """File name of each image row, for reports and error messages."""
   image_bytes: Sequence[bytes]
   """Encoded picture (JPEG, PNG, ...) of each image row, perhaps on disk."""
+  no_image: int | None = None
+  """Image row of ads without a picture; None: every ad has one."""
   frozen: Callable[[str], Float[np.ndarray, "R F"] | None] = lambda _: None
   """Frozen features that were computed before, by the encoder's digest."""
   notice: str = ""
@@ -111,3 +115,10 @@ def cold_samples(train: ClickLog, test: ClickLog) -> np.ndarray:
   """
   seen = np.union1d(train.ad_image, train.behaviour_images.values)
   return ~np.isin(test.ad_image, seen)
+
+
+def with_picture(data: Dataset, log: ClickLog) -> np.ndarray:
+  """Marks the samples of a split whose ad has a picture: bool [n]."""
+  if data.no_image is None:
+    return np.ones(log.num_samples, bool)
+  return log.ad_image != data.no_image

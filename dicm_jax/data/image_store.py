@@ -1,6 +1,6 @@
 """The pictures of a prepared data set: Parquet files in order of their rows.
 
-Row 0 is a grey pixel that stands for "no picture".
+Row NO_IMAGE is a grey pixel that stands for "no picture".
 """
 
 import bisect
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from dicm_jax import errors
 from dicm_jax.data import files, images, source
 
+NO_IMAGE = 0
 PART_PICTURES = 256
 """Pictures of a file, at most."""
 PART_BYTES = 64 << 20

@@ -37,6 +37,7 @@ def load(path: pathlib.Path) -> click_log.Dataset:
     test=_log(path, "test", schema, manifest),
     image_names=tuple(feature_files.image_keys(path)),
     image_bytes=pictures,
+    no_image=image_store.NO_IMAGE,
     frozen=functools.partial(feature_files.find, path),
     notice=manifest["notice"],
   )
@@ -158,6 +159,7 @@ def _log(path, split: str, schema: schema_lib.Schema, manifest):
     user=np.unique(
       table["user"].to_numpy(zero_copy_only=False), return_inverse=True
     )[1],
+    time=_array(table, "time").to_numpy(),
   )
 
 

@@ -19,6 +19,7 @@ from dicm_jax.data.simulator import appearance, click_model, traffic
 _log = logging.getLogger(__name__)
 
 FOLDER = pathlib.Path(__file__).parent / "clothing"
+MS_A_DAY = 86_400_000
 NOTICE = (
   "Built-in sample: clicks are simulated on CC0 photographs of clothes, and "
   "the true probability of each click is known."
@@ -281,6 +282,7 @@ def _split(
     label=clicks.label[samples],
     group=(np.cumsum(keep) - 1)[shown.group[samples]],
     user=user,
+    time=shown.day[groups] * MS_A_DAY,
     true_probability=clicks.probability[samples],
   )
 

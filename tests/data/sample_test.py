@@ -112,6 +112,15 @@ def test_test_split_is_the_last_day(made):
   assert made.truth.train_day.max() == 18
 
 
+def test_each_group_has_the_time_of_its_day(made):
+  day_ms = 24 * 60 * 60 * 1000
+  for log, day in (
+    (made.dataset.train, made.truth.train_day),
+    (made.dataset.test, made.truth.test_day),
+  ):
+    assert np.array_equal(log.time, day * day_ms)
+
+
 @pytest.mark.parametrize("seed", [0, 3])
 def test_a_fifth_of_the_test_impressions_is_cold(catalogue, seed):
   dataset = sample.generate(seed, catalogue=catalogue).dataset

@@ -61,6 +61,7 @@ def expected(event, scale) -> dict:
   return {
     "label": event["label"],
     "user": [row("user_id", event["user"])],
+    "time": event["time"],
     "likes": [row("likes", v) for v in event["likes"]],
     "weights": event["likes.weight"],
     "history_ad_id": past(event, lambda e: row("ad_id", e["ad_id"])),
@@ -88,6 +89,7 @@ def found(log, i: int) -> dict:
   return {
     "label": log.label[i],
     "user": of(log.user_ids["user_id"], group),
+    "time": log.time[group],
     "likes": of(likes, group),
     "weights": likes.weights[span].tolist(),
     "history_ad_id": of(log.user_ids["history_ad_id"], group),
@@ -145,6 +147,13 @@ def test_features_are_those_of_the_schema_and_of_the_history(data):
   assert {f.name: f.rows for f in data.features}["ad_id"] == len(
     ROWS["ad_id"]
   ) + 1
+
+
+def test_ads_without_a_picture_have_a_row_of_their_own(data):
+  assert data.no_image is not None
+  assert data.image_names[data.no_image] == ""
+  missing = sum(not e["picture"] for e in TRAINING)
+  assert (data.train.ad_image == data.no_image).sum() == missing > 0
 
 
 def test_pictures_lie_in_the_rows_that_samples_name(data):

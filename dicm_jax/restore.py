@@ -1,0 +1,57 @@
+"""A run as its newest checkpoint has it, on any mesh."""
+
+import dataclasses
+import pathlib
+import re
+from typing import NamedTuple
+
+from dicm_jax import checkpoint, errors, experiment, train
+from dicm_jax import config as config_lib
+from dicm_jax import workdir as workdir_lib
+
+
+class Restored(NamedTuple):
+  """A run's config, its parts, and the state it has come to."""
+
+  config: config_lib.Config
+  x: experiment.Experiment
+  state: train.State
+
+
+def restore(workdir: pathlib.Path, mesh: str = "") -> Restored:
+  """Reads a run; writes nothing.
+
+  Args:
+    workdir: the run's folder.
+    mesh: "WxS", worker x server devices; "" takes the run's own.
+
+  Raises:
+    InputError: no run, no checkpoint, or a mesh that does not fit.
+  """
+  config = read_config(workdir, mesh)
+  x = experiment.build(config)
+  with checkpoint.manager(workdir) as saved:
+    found = checkpoint.restore(saved, x.state)
+  if found is None:
+    raise errors.InputError(f"--workdir: {workdir} holds no checkpoint yet")
+  return Restored(config, x, found[0])
+
+
+def read_config(workdir: pathlib.Path, mesh: str = "") -> config_lib.Config:
+  """The config to restore a run with; a quick look whether it can be.
+
+  Raises:
+    InputError: as `restore`, but for what only reading the run can tell.
+  """
+  config = workdir_lib.read_config(workdir)
+  if mesh:
+    split = re.fullmatch(r"(\d+)x(\d+)", mesh)
+    if not split:
+      raise errors.InputError(f"--mesh: expected e.g. 2x4, found {mesh!r}")
+    worker, server = map(int, split.groups())
+    config = dataclasses.replace(
+      config, mesh=config_lib.Mesh(worker=worker, server=server)
+    )
+  if not (workdir / checkpoint.FOLDER).is_dir():
+    raise errors.InputError(f"--workdir: {workdir} holds no checkpoints")
+  return config
