@@ -62,7 +62,7 @@ def get_config() -> config_dict.ConfigDict:
   c.sparse_optimizer.decay_steps = 24_000
   c.sparse_optimizer.clip_norm = 0.0  # Of a row's gradient; 0: any.
   c.sparse_optimizer.l1 = 0.0  # Of FTRL alone: McMahan et al. 2013.
-  c.sparse_optimizer.l2 = 0.0  # Of FTRL alone.
+  c.sparse_optimizer.l2 = 0.0  # On rows touched; FTRL: its own.
   # Shared out over a row's samples: arXiv 1706.06978, section 5.1. 0: none.
   c.sparse_optimizer.adaptive_l2 = 0.0
   c.sparse_optimizer.start_step = 0  # Before it, rows stay as they began.

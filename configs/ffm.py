@@ -25,13 +25,13 @@ def get_config() -> config_dict.ConfigDict:
   c.model.name = "ffm"
   # A weight, and 6 numbers for each of 4 fields of the other side.
   c.model.id_width = 25
-  c.model.image_widths = (25,)
+  c.model.image_widths = (24,)
 
   c.sparse_optimizer.name = "adam"
   c.sparse_optimizer.learning_rate = 0.01
   c.sparse_optimizer.decay_rate = 0.5
   c.sparse_optimizer.decay_steps = 200
-  c.sparse_optimizer.adaptive_l2 = 0.075
+  c.sparse_optimizer.l2 = 0.0007
 
   c.dense_optimizer.name = "adam"
   c.dense_optimizer.learning_rate = 0.01

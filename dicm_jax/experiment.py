@@ -212,6 +212,7 @@ def _fields(
     ad_lists=layout.ad_list_fields,
     ad_dense=width(log.ad_dense),
     user_dense=width(log.user_dense),
+    context=layout.context_fields,
     past=tuple(inputs_lib.Past(*names) for names in layout.past_fields),
   )
 

@@ -62,7 +62,7 @@ class SparseConfig(OptimizerConfig):
   l1: float
   """Strength of FTRL's L1 penalty; 0 for all others."""
   l2: float
-  """Strength of FTRL's L2 penalty; 0 for all others."""
+  """Strength of an L2 penalty: FTRL's own, else l2 * w on rows touched."""
   adaptive_l2: float
   """Strength of an L2 penalty shared out over a row's samples; 0: none."""
   start_step: int
@@ -113,7 +113,7 @@ def check_sparse(config: SparseConfig) -> None:
   if config.name not in SPARSE:
     raise errors.unknown_name("sparse_optimizer.name", config.name, SPARSE)
   # FTRL's sums would mix what was divided by different rates.
-  idle = {"decay_rate": 1} if config.name == "ftrl" else {"l1": 0, "l2": 0}
+  idle = {"decay_rate": 1} if config.name == "ftrl" else {"l1": 0}
   for field, expected in idle.items():
     if getattr(config, field) != expected:
       raise errors.InputError(
@@ -145,6 +145,8 @@ def make_sparse(
   parts = []
   if config.clip_norm:
     parts.append(clip_rows.clip_rows(config.clip_norm))
+  if config.l2 and config.name != "ftrl":
+    parts.append(optax.add_decayed_weights(config.l2))
   if config.adaptive_l2:
     assert inverse_counts is not None
     parts.append(

@@ -9,7 +9,7 @@ from tests.train_test import assert_same_run
 STEPS = 5
 OPTIONS = {
   "din": {"model__activation": "dice"},
-  "ffm": {"model__id_width": 13, "model__image_widths": (16, 13)},
+  "ffm": {"model__id_width": 13, "model__image_widths": (16, 12)},
   "lr": {"model__id_width": 1},
   "prerank": {"model__aggregator": "sum"},
 }

@@ -75,6 +75,11 @@ class Layout:
     return tuple((f.name, f.past_of) for f in self.features if f.past_of)
 
   @property
+  def context_fields(self) -> tuple[str, ...]:
+    """Fields of the ad side that are not of the ad itself."""
+    return tuple(f.name for f in self.features if f.context)
+
+  @property
   def ad_fields(self) -> tuple[str, ...]:
     """Fields with one id a sample."""
     return self._ad(lists=False)

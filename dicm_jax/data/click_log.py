@@ -21,6 +21,9 @@ class Feature:
   """Number of distinct ids, row 0 (= unknown id) included."""
   lists: bool = False
   """Whether an ad has any number of ids; users always do."""
+  context: bool = False
+  """Of the ad side: whether it is of the place of the impression (position,
+  hour) and not of the ad."""
   past_of: str = ""
   """Of the user side: the ads' feature whose clicked values it lists. All such
   features list the same clicks, oldest first."""

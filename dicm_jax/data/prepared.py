@@ -106,6 +106,7 @@ def _features(
       side=side,
       rows=manifest["rows"][field.name],
       lists=lists,
+      context=field.side == "context",
       past_of=past,
       vocabulary=learned["sha256"] if learned else "",
     )

@@ -225,7 +225,12 @@ def _dataset(
     _feature("behaviour_category", "user", num_category_rows, "ad_category"),
     _feature("ad_image_id", "ad", num_image_rows),
     _feature("ad_category", "ad", num_category_rows),
-    _feature("position", "ad", 1 + traffic.SESSION_LENGTHS[1]),
+    click_log.Feature(
+      name="position",
+      side="ad",
+      rows=1 + traffic.SESSION_LENGTHS[1],
+      context=True,
+    ),
   )
   return click_log.Dataset(
     features=features,

@@ -2,10 +2,15 @@
 
 Every feature has a weight and, for each field of the other side, a vector of
 its own; a pair's share of the logit is the product of the two vectors meant
-for each other. Only pairs of a user field and an ad field count: within one
-side nothing depends on who meets what. The ad's picture is one more ad field,
-the behaviours' pictures are one more user field, and their vectors come from
-the image layers, so that a taste learned from some pictures holds for all.
+for each other. A user's vectors count from those of the population, so that an
+L2 penalty draws a user of few impressions to what everybody likes. Only pairs
+of a user field and an ad field count: within one side nothing depends on who
+meets what, and the context (position, hour), of neither side, has weights
+alone. The ad's picture is one more ad field, the behaviours' pictures are one
+more user field, and their vectors come from the image layers, so that a taste
+learned from some pictures holds for all. Pictures have no weight: what all like
+about them lies in the few numbers that tastes are about, not in one more
+function of all their features.
 
 Source: Juan et al. 2016, "Field-aware Factorization Machines for CTR
 Prediction", https://doi.org/10.1145/2959100.2959134, section 3.
@@ -40,9 +45,12 @@ class FFM(nnx.Module):
   ):
     del total
     self.config, self.fields = config, fields
-    self.num_ad = fields.num_ad + config.sees_ad
+    self.num_ad = fields.num_ad - len(fields.context) + config.sees_ad
     self.num_user = len(fields.user) + config.sees_behaviours
     self._check_widths()
+    size = (config.id_width - 1) // max(self.num_ad, self.num_user)
+    shape = (self.num_user, self.num_ad, size)
+    self.population = nnx.Param(jnp.zeros(shape))
     numbers = fields.ad_dense + fields.user_dense
     self.of_numbers = nnx.Linear(numbers, 1, rngs=rngs) if numbers else None
     self.bias = nnx.Param(jnp.zeros(()))
@@ -56,10 +64,10 @@ class FFM(nnx.Module):
         f"weight and k numbers for each of {most} fields of the other side; "
         f"found {width}"
       )
-    if self.config.images != "none" and self.config.image_width != width:
+    if self.config.images != "none" and self.config.image_width != width - 1:
       raise errors.InputError(
-        "model.image_widths: expected the last to be model.id_width = "
-        f"{width} with model.name='ffm', found {self.config.image_width}"
+        "model.image_widths: expected the last to be model.id_width - 1 = "
+        f"{width - 1} with model.name='ffm', found {self.config.image_width}"
       )
 
   def __call__(
@@ -69,42 +77,46 @@ class FFM(nnx.Module):
     inputs: Inputs,
   ) -> Float[Array, " b"]:
     """Logit of a click for each sample; arguments as DICM's."""
-    ads = self._ads(ids, images, inputs)
-    users = self._users(ids, images, inputs)[inputs.group]
-    weights = ads[:, :, 0].sum(axis=1) + users[:, :, 0].sum(axis=1)
-    out = self.bias[...] + weights + self._products(ads, users)
+    ads = inputs_lib.ad_vectors(
+      ids, self.fields, inputs, without=self.fields.context
+    )
+    users = self._users(ids, inputs)
+    context = self._context(ids, inputs)
+    out = self.bias[...] + sum(v[:, 0] for v in ads + context)
+    out = out + sum(v[:, 0] for v in users)[inputs.group]
+    ads, users = [v[:, 1:] for v in ads], [v[:, 1:] for v in users]
+    seen = sight.looks(self.config, images)
+    if self.config.sees_ad:
+      ads.append(seen.as_ad[inputs.ad_image])
+    if self.config.sees_behaviours:
+      users.append(pooling.JOINS["mean"](sight.behaviours(seen, inputs)))
+    users = jnp.stack(users, axis=1)[inputs.group]
+    out = out + self._products(jnp.stack(ads, axis=1), users)
     if self.of_numbers is None:
       return out
     numbers = [inputs.ad_dense, inputs.user_dense[inputs.group]]
     return out + self.of_numbers(inputs_lib.concat(numbers))[:, 0]
 
-  def _products(self, ads: Float[Array, "b A D"], users: Float[Array, "b W D"]):
+  def _products(self, ads: Float[Array, "b A E"], users: Float[Array, "b W E"]):
     """Sum over ad fields i and user fields j of <ad i for j, user j for i>."""
     most = max(self.num_ad, self.num_user)
-    shape = (len(ads), -1, most, (ads.shape[2] - 1) // most)
-    for_users = ads[:, :, 1:].reshape(shape)[:, :, : self.num_user]
-    for_ads = users[:, :, 1:].reshape(shape)[:, :, : self.num_ad]
-    return jnp.einsum("bijk,bjik->b", for_users, for_ads)
+    shape = (len(ads), -1, most, ads.shape[2] // most)
+    for_users = ads.reshape(shape)[:, :, : self.num_user]
+    for_ads = users.reshape(shape)[:, :, : self.num_ad]
+    return jnp.einsum("bijk,bjik->b", for_users, for_ads) + jnp.einsum(
+      "bijk,jik->b", for_users, self.population[...]
+    )
 
-  def _ads(self, ids, images, inputs: Inputs) -> Float[Array, "b A D"]:
-    """Vectors of each sample's ad fields."""
-    vectors = inputs_lib.ad_vectors(ids, self.fields, inputs)
-    if self.config.sees_ad:
-      seen = sight.looks(self.config, images)
-      vectors.append(seen.as_ad[inputs.ad_image])
-    return jnp.stack(vectors, axis=1)
+  def _context(self, ids, inputs: Inputs) -> list[Float[Array, "b D"]]:
+    """Vectors of the context fields, of which the weight alone counts."""
+    of_ads = {*self.fields.ad, *self.fields.ad_lists} - {*self.fields.context}
+    return inputs_lib.ad_vectors(ids, self.fields, inputs, without=of_ads)
 
-  def _users(self, ids, images, inputs: Inputs) -> Float[Array, "G W D"]:
+  def _users(self, ids, inputs: Inputs) -> list[Float[Array, "G D"]]:
     """Mean vectors of each group's user fields."""
-    vectors = [
-      _mean(ids, inputs.user_ids[name], len(inputs.history_length))
-      for name in self.fields.user
-    ]
-    if self.config.sees_behaviours:
-      seen = sight.looks(self.config, images)
-      behaviours = sight.behaviours(seen, inputs)
-      vectors.append(pooling.JOINS["mean"](behaviours))
-    return jnp.stack(vectors, axis=1)
+    num_groups = len(inputs.history_length)
+    lists = [inputs.user_ids[name] for name in self.fields.user]
+    return [_mean(ids, entries, num_groups) for entries in lists]
 
 
 def _mean(ids, lists: inputs_lib.Lists, num_owners: int):

@@ -28,6 +28,8 @@ class Fields(NamedTuple):
   """Dense numbers of a sample."""
   user_dense: int = 0
   """Dense numbers of a group."""
+  context: Sequence[str] = ()
+  """Fields of the ad side that are not of the ad itself, such as the place."""
   past: Sequence[Past] = ()
   """Fields of past clicks, which list the same clicks in the same order."""
 
@@ -103,13 +105,18 @@ def pooled(
 
 
 def ad_vectors(
-  ids: Float[Array, "U D"], fields: Fields, inputs: Inputs
+  ids: Float[Array, "U D"],
+  fields: Fields,
+  inputs: Inputs,
+  *,
+  without: Collection[str] = (),
 ) -> list[Float[Array, "b D"]]:
   """ID vectors of each sample, one a field of the ad side."""
-  lists = [inputs.ad_lists[name] for name in fields.ad_lists]
   num_samples = len(inputs.group)
-  return [ids[inputs.ad_ids[name]] for name in fields.ad] + [
-    pooled(ids, x, num_samples) for x in lists
+  ad = [name for name in fields.ad if name not in without]
+  lists = [name for name in fields.ad_lists if name not in without]
+  return [ids[inputs.ad_ids[name]] for name in ad] + [
+    pooled(ids, inputs.ad_lists[name], num_samples) for name in lists
   ]
 
 

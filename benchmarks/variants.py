@@ -1,0 +1,137 @@
+"""The variants that the paper compares, as changes of configs/quickstart.py.
+
+Each is trained on the built-in sample, whose clicks are SIMULATED; a seed draws
+the simulated world as well as the first weights.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import pathlib
+import runpy
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from benchmarks import ceiling
+from dicm_jax import config as config_lib
+from dicm_jax import evaluate, experiment, train, warm_up
+from dicm_jax.data import click_log, sample, selection
+
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+Scores = dict[str, float]
+
+
+class Variant(NamedTuple):
+  """A config file with other values."""
+
+  file: str = "quickstart"
+  values: Mapping[str, Any] = {}
+  """By dotted key."""
+
+
+def _images(file: str, images: str) -> Variant:
+  return Variant(file, {"model.images": images})
+
+
+def _aggregator(name: str, frozen_width: int = 0) -> Variant:
+  return Variant(
+    values={"model.aggregator": name, "model.frozen_width": frozen_width}
+  )
+
+
+VARIANTS: dict[str, Variant] = {
+  "mlp, ids only": _images("quickstart", "none"),
+  "mlp + ad image": _images("quickstart", "ad"),
+  "mlp + behaviour images": _images("quickstart", "behaviour"),
+  "mlp + both": Variant(),
+  "concat": _aggregator("concat"),
+  "max": _aggregator("max"),
+  "mean": _aggregator("mean"),
+  "sum": _aggregator("sum"),
+  "attentive": _aggregator("attentive"),
+  "simtier": _aggregator("simtier", 64),
+  "target attention": _aggregator("target_attention", 64),
+  "lr, ids only": _images("lr", "none"),
+  "lr + both": Variant("lr"),
+  "din, ids only": _images("din", "none"),
+  "din + both": Variant("din"),
+  "dcnv2, ids only": _images("dcnv2", "none"),
+  "dcnv2 + both": Variant("dcnv2"),
+  "pre-rank, ids only": _images("prerank", "none"),
+  "pre-rank + both": Variant("prerank"),
+  "ffm, ids only": _images("ffm", "none"),
+  "ffm + both": Variant("ffm"),
+}
+WARM_UPS = ("none", "partial", "full")
+FIRST_DAYS = 18
+"""Of the 19 days of training: what the run before a warm-up has seen. The run
+itself begins a day later and ends a day later, as a daily model would."""
+
+
+def config_of(variant: Variant, seed: int) -> config_lib.Config:
+  """The config of a variant."""
+  path = CONFIGS / f"{variant.file}.py"
+  tree = runpy.run_path(str(path))["get_config"]().to_dict()
+  for key, value in variant.values.items():
+    *sections, last = key.split(".")
+    section = tree
+    for name in sections:
+      section = section[name]
+    section[last] = value
+  return config_lib.from_dict(tree | {"seed": seed})
+
+
+def trained(x: experiment.Experiment, config: config_lib.Config) -> train.State:
+  """The state after all steps of the config."""
+  step, state = train.make_train_step(x.program, x.state), x.state
+  for batch in x.batches(0, config.train.steps):
+    state, loss = step(state, x.content, batch)
+    jax.block_until_ready(loss)
+  return state
+
+
+def score(variant: Variant, seed: int, data: click_log.Dataset) -> Scores:
+  """AUC and GAUC of the test split after training."""
+  config = config_of(variant, seed)
+  x = experiment.build(config, data=data)
+  return _scores(x, trained(x, config))
+
+
+def warm_up_scores(seed: int, world: sample.Sample) -> dict[str, Scores]:
+  """Scores of a run started from another one's end, by warm-up mode."""
+  config, days = config_of(Variant(), seed), world.truth.train_day
+  before = _of_groups(world.dataset, days < FIRST_DAYS)
+  first = experiment.build(config, data=before)
+  end = trained(first, config)
+  # Cold are the pictures that neither run has seen, hence the whole split.
+  now = _of_groups(world.dataset, days > 0)
+  out = {}
+  for mode in WARM_UPS:
+    x = experiment.build(config, data=now)
+    parts = warm_up.PARTS.get(mode, ())
+    # Copies: training gives the arrays of its first state away.
+    taken = {name: getattr(end, name) for name in parts}
+    taken = jax.tree.map(np.asarray, taken)
+    placed = {
+      name: jax.tree.map(
+        lambda new, old: jax.device_put(new, old.sharding),
+        value,
+        getattr(x.state, name),
+      )
+      for name, value in taken.items()
+    }
+    x = dataclasses.replace(x, state=x.state._replace(**placed))
+    state = trained(x, config)
+    out[mode] = ceiling.scores(
+      world.dataset, evaluate.predict(x, state, world.dataset.test)
+    )
+  return out
+
+
+def _of_groups(data: click_log.Dataset, keep) -> click_log.Dataset:
+  return dataclasses.replace(data, train=selection.groups(data.train, keep))
+
+
+def _scores(x: experiment.Experiment, state: train.State) -> Scores:
+  return ceiling.scores(x.data, evaluate.predict(x, state, x.data.test))
