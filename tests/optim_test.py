@@ -201,13 +201,22 @@ def test_schedule_begins_with_the_first_step():
   assert seen == [0, 0, 1, 1.5, 1.75]
 
 
+def test_l2_draws_rows_that_are_touched_to_zero():
+  made = optim.make_sparse(touches.sparse("sgd", learning_rate=1.0, l2=0.25))
+  shard = jnp.ones((256, 1, 2))
+  shard, _ = optim.update_rows(
+    made, shard, made.init(shard), jnp.array([0]), jnp.zeros((1, 2))
+  )
+  assert shard[0, 0].tolist() == [0.75, 0.75]
+  assert (shard[1:] == 1).all()
+
+
 @pytest.mark.parametrize(
   ("name", "key", "value", "expected"),
   [
     ("adagrad", "l1", 0.1, 0),
-    ("rowwise_adagrad", "l2", 0.1, 0),
     ("adam", "l1", 0.1, 0),
-    ("sgd", "l2", 0.1, 0),
+    ("sgd", "l1", 0.1, 0),
     ("ftrl", "decay_rate", 0.5, 1),
   ],
 )
