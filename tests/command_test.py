@@ -191,6 +191,25 @@ def test_unknown_name_gives_the_nearest(call, key, found, nearest):
   assert f" {found!r}; did you mean {nearest!r}? (known: " in message
 
 
+def test_vectors_made_elsewhere_cannot_be_cut(call):
+  message = call(
+    "--config.image.backbone=precomputed", "--config.image.cut=fc7"
+  )
+  assert message == (
+    "image.cut: expected '' with precomputed vectors, found 'fc7'"
+  )
+
+
+def test_folder_to_warm_up_from_that_is_no_run(call, tmp_path):
+  message = call(
+    "--config.warm_up.mode=partial", f"--config.warm_up.workdir={tmp_path}"
+  )
+  assert message == (
+    "warm_up.workdir: expected the folder of a run, found no checkpoints in "
+    f"{tmp_path}"
+  )
+
+
 def test_batch_size_that_the_devices_cannot_share(call):
   message = call("--config.train.batch_size=100")
   assert message.startswith("train.batch_size: expected a positive multiple")

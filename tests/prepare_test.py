@@ -157,6 +157,23 @@ def test_the_layout_is_readable_with_pyarrow_alone(raw):
   assert values["count"] == sorted(values["count"], reverse=True)
 
 
+def test_learned_rows_carry_the_digest_of_their_vocabulary(raw):
+  files = prepare.prepare(options(raw))["files"]
+  (raw / "hashed.toml").write_text(
+    TOML.replace('kind = "id"', 'kind = "id"\nvocabulary = "hash"\nbuckets = 9')
+  )
+  hashed = options(raw, schema=raw / "hashed.toml", out=raw / "hashed")
+  prepare.prepare(hashed)
+  found = {f.name: f.vocabulary for f in prepared.load(raw / "out").features}
+  items = files["vocab/item_id.parquet"]["sha256"]
+  assert found == {
+    "user_id": files["vocab/user_id.parquet"]["sha256"],
+    "item_id": items,
+    "history_item_id": items,
+  }
+  assert not any(f.vocabulary for f in prepared.load(hashed.out).features)
+
+
 def test_a_prepared_folder_is_not_made_twice(raw):
   first = prepare.prepare(options(raw))
   before = (raw / "out" / "manifest.json").stat().st_mtime_ns
