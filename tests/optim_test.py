@@ -43,7 +43,10 @@ def test_default_adagrad_is_optax_adagrad_row_for_row():
   slots, dense_slots = optimizer.init(shard), reference.init(dense)
   for rows, gradients in touches.batches(5):
     shard, slots = optim.update_rows(
-      optimizer, shard, slots, *touches.summed(rows, gradients)
+      optimizer,
+      shard,
+      slots,
+      *map(jnp.asarray, touches.summed(rows, gradients)),
     )
     whole = jnp.zeros_like(dense).at[rows].add(gradients)
     updates, dense_slots = reference.update(whole, dense_slots, dense)
@@ -135,8 +138,8 @@ def test_dense_penalty_is_on_kernels_after_the_clipping_before_adam():
   np.testing.assert_allclose(found["kernel"], jnp.full((2, 2), -2.0), atol=2e-6)
   # Adam's first step is the sign, here of loss and penalty together.
   found = _dense_step(touches.dense("adam", **options), params, gradients)
-  np.testing.assert_allclose(found["kernel"], jnp.full((2, 2), -1.0), rtol=1e-6)
-  np.testing.assert_allclose(found["bias"], jnp.full(2, 1.0), rtol=1e-6)
+  np.testing.assert_allclose(found["kernel"], jnp.full((2, 2), -1.0), rtol=1e-5)
+  np.testing.assert_allclose(found["bias"], jnp.full(2, 1.0), rtol=1e-5)
 
 
 def _penalty(strength: float, inverse_counts, **options):
