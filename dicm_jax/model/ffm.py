@@ -82,8 +82,9 @@ class FFM(nnx.Module):
     )
     users = self._users(ids, inputs)
     context = self._context(ids, inputs)
-    out = self.bias[...] + sum(v[:, 0] for v in ads + context)
-    out = out + sum(v[:, 0] for v in users)[inputs.group]
+    weights = sum(v[:, 0] for v in ads + context)
+    weights = weights + sum(v[:, 0] for v in users)[inputs.group]
+    out = self.bias[...] + weights
     ads, users = [v[:, 1:] for v in ads], [v[:, 1:] for v in users]
     seen = sight.looks(self.config, images)
     if self.config.sees_ad:
