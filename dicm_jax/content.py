@@ -66,6 +66,11 @@ def notice(encoder: Encoder) -> str:
   return encoder.notice if encoder else "image vectors made elsewhere"
 
 
+def digest(encoder: Encoder) -> str:
+  """Of all that decides a picture's features."""
+  return encoder.digest if encoder else feature_files.PRECOMPUTED
+
+
 def place(
   config: config_lib.Config,
   data: click_log.Dataset,
@@ -114,8 +119,7 @@ def frozen_rows(
   Raises:
     InputError: as `place`.
   """
-  digest = encoder.digest if encoder else feature_files.PRECOMPUTED
-  stored = data.frozen(digest)
+  stored = data.frozen(digest(encoder))
   if stored is not None:
     return stored
   if encoder is None:

@@ -23,13 +23,23 @@ Figures = dict[str, float | int | str | None]
 def predict(
   x: experiment.Experiment, state: train.State, log: click_log.ClickLog
 ) -> Float[np.ndarray, " n"]:
-  """Probability of a click for every sample of a split, in its order."""
+  """Probability of a click for every sample of a split, in its order.
+
+  Raises:
+    NonFiniteError: some are no numbers.
+  """
   score = train.make_predict_step(x.program, state)
   parts = [
     mesh_lib.gather(score(state, x.content, batch)).reshape(-1)
     for batch in x.one_pass(log)
   ]
-  return np.concatenate(parts)[: log.num_samples]
+  found = np.concatenate(parts)[: log.num_samples]
+  if not np.isfinite(found).all():
+    raise errors.NonFiniteError(
+      "some predictions are no numbers: training went out of bounds. Lower the "
+      "learning rates, in a new --workdir"
+    )
+  return found
 
 
 def figures(
@@ -101,7 +111,8 @@ def restore_and_evaluate(workdir: pathlib.Path, mesh: str = "") -> Figures:
     mesh: "WxS", worker x server devices; "" takes the run's own.
 
   Raises:
-    InputError: no run, no checkpoint, or a mesh that does not fit.
+    InputError: no run, no checkpoint, a mesh that does not fit, or other
+      data or weights than the run's.
   """
   config = workdir_lib.read_config(workdir)
   if mesh:
@@ -115,8 +126,7 @@ def restore_and_evaluate(workdir: pathlib.Path, mesh: str = "") -> Figures:
   if not (workdir / checkpoint.FOLDER).is_dir():
     raise errors.InputError(f"--workdir: {workdir} holds no checkpoints")
   x = experiment.build(config)
-  with checkpoint.manager(workdir) as saved:
-    found = checkpoint.restore(saved, x.state)
+  found = checkpoint.restore(workdir, x.state, x.inputs)
   if found is None:
     raise errors.InputError(f"--workdir: {workdir} holds no checkpoint yet")
   return evaluate(x, found[0], config)
@@ -130,6 +140,8 @@ def main(argv: list[str]) -> None:
     out = restore_and_evaluate(pathlib.Path(values.workdir), values.mesh)
   except errors.InputError as e:
     command.fail(e)
+  except errors.NonFiniteError as e:
+    raise SystemExit(f"dicm_jax: {e}") from e
   else:
     command.show(out)
 

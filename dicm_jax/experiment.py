@@ -35,8 +35,15 @@ class Experiment:
   program: Program
   content: train.Content
   state: train.State
+  encoder_digest: str
+  """Of all that decides an image's frozen features."""
   weights_notice: str
   """What every report must say about the backbone's weights."""
+
+  @property
+  def inputs(self) -> dict[str, str]:
+    """Digests of what the run reads, by the config key that names it."""
+    return {"data.path": self.data.digest, "image.weights": self.encoder_digest}
 
   def batches(
     self, first_step: int, end_step: int
@@ -110,7 +117,8 @@ def build(
     data.train,
     order,
     layout,
-    steps=config.train.steps,
+    # Not train.steps: a run may be made longer, and its arrays stay the same.
+    steps=pipeline.probed_batches(config.train.batch_size),
     num_devices=mesh.size,
   )
   placed = content.place(config, data, encoder, mesh)
@@ -140,6 +148,7 @@ def build(
     program=program,
     content=placed.content,
     state=_first_state(config.seed, program, layout, params, placed.standard),
+    encoder_digest=content.digest(encoder),
     weights_notice=content.notice(encoder),
   )
 

@@ -4,11 +4,13 @@ import logging
 import math
 import pathlib
 import time
+from typing import Any
 
 import jax
 
 from dicm_jax import (
   checkpoint,
+  errors,
   evaluate,
   experiment,
   progress,
@@ -20,10 +22,6 @@ from dicm_jax import (
 from dicm_jax import workdir as workdir_lib
 
 _log = logging.getLogger(__name__)
-
-
-class NonFiniteLoss(RuntimeError):
-  """Training went out of bounds; its text is the whole report."""
 
 
 def train_and_evaluate(
@@ -38,15 +36,18 @@ def train_and_evaluate(
 
   Raises:
     InputError: the config, the folder or the data are wrong.
-    NonFiniteLoss: the loss is no number any more.
+    NonFiniteError: the numbers went out of bounds.
   """
   workdir_lib.check(workdir, config)
+  _check_length(config, workdir)
   x = experiment.build(config)
+  found = checkpoint.restore(workdir, x.state, x.inputs)
   if _writes():
     workdir_lib.claim(workdir, config)  # Not before all else is sound.
     _log_start(x)
   with checkpoint.manager(workdir, keep=config.checkpoint.keep) as saved:
-    state = _restore_or_init(saved, x.state)
+    state = _restored_or_first(found, x)
+    checkpoint.drop_after(saved, int(state.step))
     if _writes():
       workdir_lib.keep_metrics_until(workdir, int(state.step))
     state = _train(config, workdir, x, state, saved)
@@ -61,10 +62,19 @@ def _writes() -> bool:
   return jax.process_index() == 0
 
 
-def _restore_or_init(saved, first: train.State) -> train.State:
-  found = checkpoint.restore(saved, first)
+def _check_length(config: config_lib.Config, workdir: pathlib.Path) -> None:
+  """Refuses to end a run before the step that it has come to."""
+  done = max(checkpoint.steps(workdir), default=0)
+  if done > config.train.steps:
+    raise errors.InputError(
+      f"train.steps: expected >= {done}, the steps that the run in {workdir} "
+      f"has made; found {config.train.steps}"
+    )
+
+
+def _restored_or_first(found, x: experiment.Experiment) -> train.State:
   if found is None:
-    return first
+    return x.state
   state, position = found
   _log.info("restored step %d, position %s", int(state.step), position)
   return state
@@ -75,11 +85,13 @@ def _train(config, workdir, x: experiment.Experiment, state, saved):
   first, last = int(state.step), config.train.steps
   batches = x.batches(first, last)
   train_step = train.make_train_step(x.program, state)
+  is_sound = train.make_check(x.program, state)
   with progress.training(last, first) as show:
     since, start = first, time.monotonic()
     for step, batch in enumerate(batches, start=first + 1):
       state, loss = train_step(state, x.content, batch)
-      _check_finite(float(loss), step, saved)
+      if not math.isfinite(loss):
+        raise _out_of_bounds(f"the loss is {loss} at step {step}", saved)
       if step % config.train.log_every_steps == 0 or step == last:
         seconds = time.monotonic() - start
         rate = (step - since) * x.batch_size / seconds
@@ -89,20 +101,26 @@ def _train(config, workdir, x: experiment.Experiment, state, saved):
           workdir_lib.append_metrics(workdir, {"step": step} | record)
         since, start = step, time.monotonic()
       if step % config.checkpoint.every_steps == 0 or step == last:
-        position = {"step": step, "samples": step * x.batch_size}
-        checkpoint.save(saved, step, state, position)
+        if not is_sound(state, x.content, batch):
+          raise _out_of_bounds(f"step {step} made a useless state", saved)
+        checkpoint.save(saved, step, state, _position(x, step))
   return state
 
 
-def _check_finite(loss: float, step: int, saved) -> None:
-  if math.isfinite(loss):
-    return
+def _position(x: experiment.Experiment, step: int) -> dict[str, Any]:
+  """Where in the data a state is, and which data they are."""
+  return {"step": step, "samples": step * x.batch_size, "inputs": x.inputs}
+
+
+def _out_of_bounds(what: str, saved) -> errors.NonFiniteError:
   newest = saved.latest_step()
-  sound = "there is none" if newest is None else f"it is of step {newest}"
-  raise NonFiniteLoss(
-    f"the loss is {loss} at step {step}, so training stopped. The newest "
-    f"checkpoint is from before ({sound}). Lower "
-    "dense_optimizer.learning_rate or sparse_optimizer.learning_rate"
+  sound = (
+    "there is none" if newest is None else f"the newest is of step {newest}"
+  )
+  return errors.NonFiniteError(
+    f"{what}, so training stopped. Only sound checkpoints are kept ({sound}). "
+    "Lower dense_optimizer.learning_rate or sparse_optimizer.learning_rate, in "
+    "a new --workdir"
   )
 
 
