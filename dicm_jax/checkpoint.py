@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import logging
 import pathlib
+import sys
 from typing import Any
 
 import jax
@@ -42,56 +43,96 @@ def save(
   opened: ocp.CheckpointManager, step: int, state: PyTree, position: dict
 ) -> None:
   """Starts writing; the arrays are copied before this returns."""
-  opened.save(
+  saved = opened.save(
     step,
     args=ocp.args.Composite(
       state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position)
     ),
   )
-
-
-def restore(
-  opened: ocp.CheckpointManager, like: PyTree
-) -> tuple[PyTree, dict] | None:
-  """Reads the newest sound checkpoint, onto the mesh that `like` lies on.
-
-  Args:
-    opened: the run's checkpoints.
-    like: a state of the same shape, whose shardings are taken over.
-
-  Returns:
-    State and data position; None where there is no checkpoint.
-
-  Raises:
-    InputError: there are checkpoints and none can be read.
-  """
-  abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-  steps = sorted(opened.all_steps(), reverse=True)
-  for step in steps:
-    try:
-      found = opened.restore(
-        step,
-        args=ocp.args.Composite(
-          state=ocp.args.StandardRestore(abstract),
-          position=ocp.args.JsonRestore(),
-        ),
-      )
-      return found["state"], found["position"]
-    # Orbax and tensorstore raise many kinds for a damaged file.
-    except Exception as e:
-      _log.warning("checkpoint %d cannot be read, trying an older: %s", step, e)
-  if steps:
-    raise errors.InputError(
-      f"{opened.directory}: none of the checkpoints {steps} can be read; "
-      "move the folder away to begin anew"
-    )
-  return None
+  # Orbax keeps silent where a step is there already, and so does its result.
+  assert saved, f"step {step} is not newer than {opened.latest_step()}"
 
 
 def steps(workdir: pathlib.Path) -> list[int]:
   """Steps of a run's whole checkpoints, ascending; changes nothing."""
   folder = (workdir / FOLDER).absolute()
   return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
+
+
+def drop_after(opened: ocp.CheckpointManager, step: int) -> None:
+  """Deletes newer checkpoints, so that the run can write them anew."""
+  for newer in opened.all_steps():
+    if newer > step:
+      _log.warning("checkpoint %d cannot be read and is deleted", newer)
+      opened.delete(newer)
+
+
+def restore(
+  workdir: pathlib.Path, like: PyTree, inputs: dict[str, str]
+) -> tuple[PyTree, dict] | None:
+  """Reads the newest sound checkpoint, onto the mesh that `like` lies on.
+
+  Changes nothing in the folder.
+
+  Args:
+    workdir: the run's folder.
+    like: a state of the same shape, whose shardings are taken over.
+    inputs: digests of the files that the run reads, by config key; compared
+      with those in the data position.
+
+  Returns:
+    State and data position; None where there is no checkpoint.
+
+  Raises:
+    InputError: there are checkpoints and none can be read, or the files have
+      other contents than those that the run was trained on.
+  """
+  found = steps(workdir)
+  if not found:
+    return None
+  folder = (workdir / FOLDER).absolute()
+  # Orbax's own `read_only` warns of itself, thrice.
+  options = ocp.CheckpointManagerOptions(create=False)
+  with (
+    ocp.CheckpointManager(folder, options=options) as opened,
+    _hidden_late_answers(),
+  ):
+    for step in reversed(found):
+      try:
+        position = _read(opened, step, "position", ocp.args.JsonRestore())
+        _check_inputs(workdir, position, inputs)
+        return _read(opened, step, "state", _like(like)), position
+      except errors.InputError:
+        raise
+      # Orbax and tensorstore raise many kinds for a damaged file.
+      except Exception as e:
+        _log.warning(
+          "checkpoint %d cannot be read, trying an older: %s", step, e
+        )
+  raise errors.InputError(
+    f"{folder}: none of the checkpoints {found} can be read; "
+    "move the folder away to begin anew"
+  )
+
+
+def _like(tree: PyTree) -> ocp.args.StandardRestore:
+  shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
+  return ocp.args.StandardRestore(shapes)
+
+
+def _read(opened: ocp.CheckpointManager, step: int, name: str, how):
+  return opened.restore(step, args=ocp.args.Composite(**{name: how}))[name]
+
+
+def _check_inputs(workdir, position: dict, inputs: dict[str, str]) -> None:
+  before = position.get("inputs", inputs)  # Older versions did not note them.
+  changed = [key for key in sorted(inputs) if before.get(key) != inputs[key]]
+  if changed:
+    lines = "\n  ".join(f"{k}: {before.get(k)} -> {inputs[k]}" for k in changed)
+    raise errors.InputError(
+      f"--workdir: {workdir} was trained on other contents of these; put them "
+      f"back, or name another folder (digest there -> now):\n  {lines}"
+    )
 
 
 def name_of(path: Iterable[Any]) -> str:
@@ -142,3 +183,23 @@ class Saved:
       raise errors.InputError(
         f"checkpoint {self.step} of {self.workdir} cannot be read: {e}"
       ) from e
+
+
+@contextlib.contextmanager
+def _hidden_late_answers() -> Iterator[None]:
+  """Keeps dozens of tracebacks about one damaged file off the screen.
+
+  Orbax leaves its event loop at the first array that cannot be read. The
+  answers to the other reads find it closed, and Python prints each.
+  """
+  show = sys.unraisablehook
+
+  def show_others(what) -> None:
+    if "Event loop is closed" not in str(what.exc_value):
+      show(what)
+
+  sys.unraisablehook = show_others
+  try:
+    yield
+  finally:
+    sys.unraisablehook = show

@@ -1,9 +1,12 @@
 """What the commands share: flags, logs, devices, and how they say no."""
 
+from collections.abc import Sequence
 import json
 import logging
+import pathlib
 import re
 import sys
+import traceback
 from typing import Any, NoReturn
 
 from absl import flags
@@ -12,23 +15,17 @@ import jax
 
 from dicm_jax import errors
 
-# All but the first are raised by ml_collections, and OSError for the file.
-_BAD_FLAGS = (
-  flags.Error,
-  AttributeError,
-  KeyError,
-  OSError,
-  TypeError,
-  ValueError,
-)
+_CONFIG_MODULE = "config_config"
+"""Name under which ml_collections runs the file of the flag --config."""
 
 
 def parse_flags(argv: list[str]) -> list[str]:
   """Parses the command line for `absl.app.run`; exits with 2 on a mistake."""
   try:
     rest = flags.FLAGS(argv)
-  except _BAD_FLAGS as e:
-    fail(errors.InputError(_explain(e)))
+  # Absl and ml_collections raise many kinds, and a config file is a program.
+  except Exception as e:
+    fail(errors.InputError(_explain(e, argv)))
   if len(rest) > 1:
     fail(errors.InputError(f"unexpected argument {rest[1]!r}"))
   return rest
@@ -38,32 +35,68 @@ def config_values(config: flags.FlagHolder) -> dict[str, Any]:
   """What a flag of `DEFINE_config_file` holds, as nested dicts.
 
   Raises:
-    InputError: the file cannot be read.
+    InputError: the file cannot be read, or makes no config.
   """
   try:
     return config.value.to_dict()
   except OSError as e:  # Kept back until the values are asked for.
     raise errors.InputError(_explain(e)) from e
+  except AttributeError as e:
+    raise errors.InputError(
+      "--config: expected get_config() to return a ConfigDict of "
+      f"ml_collections, found {type(config.value).__name__}"
+    ) from e
 
 
-def _explain(error: Exception) -> str:
-  """One line for whatever absl and ml_collections raise on bad flags."""
-  text = " ".join(" ".join(str(a) for a in error.args).split())
+def _explain(error: Exception, argv: Sequence[str] = ()) -> str:
+  """One line for whatever goes wrong while flags are parsed."""
+  place = _in_config_file(error)
+  if place:
+    return f"--config: {place}"
+  text = _one_line(error)
   if isinstance(error, OSError):
     return f"--config: {text[max(text.rfind('[Errno'), 0) :]}"
   if isinstance(error, (AttributeError, KeyError)):
-    return _explain_key(text)
+    return _explain_key(text, argv)
   return text
 
 
-def _explain_key(text: str) -> str:
+def _one_line(error: BaseException) -> str:
+  return " ".join(" ".join(str(a) for a in error.args).split())
+
+
+def _in_config_file(error: BaseException | None) -> str | None:
+  """File, line and error where the config file itself is wrong, else None."""
+  place = None
+  while error:  # The last is the first that happened.
+    if (
+      isinstance(error, SyntaxError)
+      and pathlib.Path(error.filename or "").is_file()
+    ):
+      place = f"{error.filename}, line {error.lineno}: {error.msg}"
+    for frame, line in traceback.walk_tb(error.__traceback__):
+      if frame.f_globals.get("__name__") == _CONFIG_MODULE:
+        what = f"{type(error).__name__}: {_one_line(error)}"
+        place = f"{frame.f_code.co_filename}, line {line}: {what}"
+    error = error.__cause__ or error.__context__
+  return place
+
+
+def _explain_key(text: str, argv: Sequence[str]) -> str:
   # A quoted name, at times with a hint, quoted again: '\'stpes\'\nDid ...
   name = re.match(r"""['"\\]*(\w+)['"\\]*(\\n|\s*Did|$)""", text)
   if not name:
     return f"--config: {text}"
+  section = _section(name[1], argv)
   near = re.search(r'Did you mean "(\w+)"', text)
-  hint = f"; did you mean {near[1]!r}?" if near else ""
-  return f"unknown config key {name[1]!r}{hint}"
+  hint = f"; did you mean {section + near[1]!r}?" if near else ""
+  return f"unknown config key {section + name[1]!r}{hint}"
+
+
+def _section(name: str, argv: Sequence[str]) -> str:
+  """What stands before the key's last name in its flag, e.g. `train.`."""
+  pattern = re.compile(rf"--?config\.((?:\w+\.)*){name}\b")
+  return next((m[1] for m in map(pattern.match, argv) if m), "")
 
 
 def fail(error: errors.InputError) -> NoReturn:

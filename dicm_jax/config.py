@@ -20,6 +20,8 @@ FREE_TO_CHANGE = (
 WARM_UP_MODES = ("none", "partial", "full")
 IMAGE_MODES = ("features", "pixels")
 _TUPLES = {tuple[int, ...]: int, tuple[str, ...]: str}
+MAX_SEED = 2**32 - 1  # JAX's keys and NumPy's generators both take it.
+MAX_INT = 2**31 - 1  # Steps and row numbers are 32-bit on the device.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,6 +116,9 @@ class Config:
     for key, value in flatten(self).items():
       if key.startswith(positive) and isinstance(value, int) and value < 1:
         raise errors.InputError(f"{key}: expected >= 1, found {value}")
+      most = MAX_SEED if key == "seed" else MAX_INT
+      if isinstance(value, int) and value > most:
+        raise errors.InputError(f"{key}: expected <= {most}, found {value}")
     if self.seed < 0:
       raise errors.InputError(f"seed: expected >= 0, found {self.seed}")
 
@@ -147,7 +152,13 @@ def _build(kind, values: Any, prefix: str):
       made[name] = _build(field.type, values[name], f"{prefix}{name}.")
     else:
       made[name] = _typed(field.type, values[name], prefix + name)
-  return kind(**made)
+  try:
+    return kind(**made)
+  except errors.InputError as e:
+    if prefix in str(e):
+      raise
+    # Of two sections of one kind neither knows its own name.
+    raise errors.InputError(f"{prefix.rstrip('.')}: {e}") from e
 
 
 def _typed(kind, value: Any, key: str):

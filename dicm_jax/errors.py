@@ -1,4 +1,4 @@
-"""The one exception that means: what the user gave is wrong."""
+"""The exceptions whose text is the whole report to the user."""
 
 from collections.abc import Iterable
 import difflib
@@ -11,6 +11,10 @@ class InputError(ValueError):
   """
 
 
+class NonFiniteError(RuntimeError):
+  """The numbers of a run went out of bounds; commands exit with code 1."""
+
+
 def unknown_name(what: str, found: str, known: Iterable[str]) -> InputError:
   """Says that a name is unknown and which known one is nearest.
 
@@ -19,7 +23,7 @@ def unknown_name(what: str, found: str, known: Iterable[str]) -> InputError:
   """
   names = sorted(known)
   near = difflib.get_close_matches(found, names, n=1, cutoff=0.5)
-  hint = f"; did you mean {near[0]!r}?" if near else ";"
+  hint = f"; did you mean {near[0]!r}?" if near else ""
   return InputError(
     f"unknown {what} {found!r}{hint} (known: {', '.join(names)})"
   )

@@ -43,13 +43,23 @@ class Scored(NamedTuple):
 def predict(
   x: experiment.Experiment, state: train.State, log: click_log.ClickLog
 ) -> Float[np.ndarray, " n"]:
-  """Probability of a click for every sample of a split, in its order."""
+  """Probability of a click for every sample of a split, in its order.
+
+  Raises:
+    NonFiniteError: some are no numbers.
+  """
   score = train.make_predict_step(x.program, state)
   parts = [
     mesh_lib.gather(score(state, x.content, batch)).reshape(-1)
     for batch in x.one_pass(log)
   ]
-  return np.concatenate(parts)[: log.num_samples]
+  found = np.concatenate(parts)[: log.num_samples]
+  if not np.isfinite(found).all():
+    raise errors.NonFiniteError(
+      "some predictions are no numbers: training went out of bounds. Lower the "
+      "learning rates, in a new --workdir"
+    )
+  return found
 
 
 def figures(
@@ -190,6 +200,8 @@ def main(argv: list[str]) -> None:
     out = _run(flags.FLAGS)
   except errors.InputError as e:
     command.fail(e)
+  except errors.NonFiniteError as e:
+    raise SystemExit(f"dicm_jax: {e}") from e
   else:
     command.show(out)
 

@@ -52,6 +52,11 @@ class Experiment:
   weights_notice: str
   """What every report must say about the backbone's weights."""
 
+  @property
+  def inputs(self) -> dict[str, str]:
+    """Digests of what the run reads, by the config key that names it."""
+    return {"data.path": self.data.digest, "image.weights": self.encoder_digest}
+
   def batches(
     self, first_step: int, end_step: int
   ) -> Iterator[batch_lib.Batch]:
@@ -138,7 +143,8 @@ def build(
     data.train,
     order,
     layout,
-    steps=config.train.steps,
+    # Not train.steps: a run may be made longer, and its arrays stay the same.
+    steps=pipeline.probed_batches(config.train.batch_size),
     num_devices=mesh.size,
   )
   placed = content.place(config, data, encoder, mesh)

@@ -5,7 +5,8 @@ of the pictures' bytes; it is written as a whole and never changed, so runs may
 share the folder. Readable with pyarrow alone: columns `key` and `features`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+import contextlib
 import hashlib
 import pathlib
 
@@ -15,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dicm_jax import errors
 from dicm_jax.data import files
 
 KEY_BYTES = 32
@@ -25,16 +27,31 @@ def key_of(picture: bytes) -> bytes:
   return hashlib.sha256(picture).digest()
 
 
+@contextlib.contextmanager
+def _writing(folder: pathlib.Path) -> Iterator[None]:
+  try:
+    yield
+  except OSError as e:
+    raise errors.InputError(
+      f"{folder}: the cache of features cannot be written: {e.strerror or e}; "
+      "set XDG_CACHE_HOME to a folder that can"
+    ) from e
+
+
 class Store:
   """Features of one encoder.
 
   Args:
     folder: made if missing.
     width: F, numbers of a vector.
+
+  Raises:
+    InputError: the folder cannot be made.
   """
 
   def __init__(self, folder: pathlib.Path, width: int):
-    folder.mkdir(parents=True, exist_ok=True)
+    with _writing(folder):
+      folder.mkdir(parents=True, exist_ok=True)
     self._folder, self._width = folder, width
     self._place: dict[bytes, tuple[pathlib.Path, int]] = {}
     for path in sorted(folder.glob("*.parquet")):
@@ -86,7 +103,11 @@ class Store:
   def add(
     self, keys: Sequence[bytes], features: Float[np.ndarray, "n F"]
   ) -> None:
-    """Writes a block; its file is named by its keys."""
+    """Writes a block; its file is named by its keys.
+
+    Raises:
+      InputError: it cannot be written.
+    """
     name = hashlib.sha256(b"".join(keys)).hexdigest()[:32]
     path = self._folder / f"{name}.parquet"
     flat = pa.array(features.reshape(-1))
@@ -96,6 +117,7 @@ class Store:
         "features": pa.FixedSizeListArray.from_arrays(flat, self._width),
       }
     )
-    files.write_parquet(path, table)
+    with _writing(self._folder):
+      files.write_parquet(path, table)
     for row, key in enumerate(keys):
       self._place[key] = path, row

@@ -10,6 +10,7 @@ import jax
 
 from dicm_jax import (
   checkpoint,
+  errors,
   evaluate,
   experiment,
   progress,
@@ -25,10 +26,6 @@ from dicm_jax import workdir as workdir_lib
 _log = logging.getLogger(__name__)
 
 
-class NonFiniteLoss(RuntimeError):
-  """Training went out of bounds; its text is the whole report."""
-
-
 def train_and_evaluate(
   config: config_lib.Config, workdir: pathlib.Path
 ) -> evaluate.Figures:
@@ -41,15 +38,18 @@ def train_and_evaluate(
 
   Raises:
     InputError: the config, the folder or the data are wrong.
-    NonFiniteLoss: the loss is no number any more.
+    NonFiniteError: the numbers went out of bounds.
   """
   workdir_lib.check(workdir, config)
+  _check_length(config, workdir)
   x = _build(config, workdir)
+  restored = checkpoint.restore(workdir, x.state, x.inputs)
   if _writes():
     workdir_lib.claim(workdir, config)  # Not before all else is sound.
     _log_start(x)
   with checkpoint.manager(workdir, keep=config.checkpoint.keep) as saved:
-    state = _restore_or_init(config, x, saved)
+    state = _restored_or_first(config, x, restored, saved)
+    checkpoint.drop_after(saved, int(state.step))
     if _writes():
       workdir_lib.keep_metrics_until(workdir, int(state.step))
     state = _train(config, workdir, x, state, saved)
@@ -66,6 +66,16 @@ def _writes() -> bool:
   return jax.process_index() == 0
 
 
+def _check_length(config: config_lib.Config, workdir: pathlib.Path) -> None:
+  """Refuses to end a run before the step that it has come to."""
+  done = max(checkpoint.steps(workdir), default=0)
+  if done > config.train.steps:
+    raise errors.InputError(
+      f"train.steps: expected >= {done}, the steps that the run in {workdir} "
+      f"has made; found {config.train.steps}"
+    )
+
+
 def _build(
   config: config_lib.Config, workdir: pathlib.Path
 ) -> experiment.Experiment:
@@ -76,14 +86,15 @@ def _build(
   return warm_up.start(config, experiment.build(config))
 
 
-def _restore_or_init(config, x: experiment.Experiment, saved) -> train.State:
-  found = checkpoint.restore(saved, x.state)
-  if found is None:
+def _restored_or_first(
+  config, x: experiment.Experiment, restored, saved
+) -> train.State:
+  if restored is None:
     if config.warm_up.mode != "none":
       # From now on a restart needs the other run no more.
       checkpoint.save(saved, 0, x.state, _position(config, x, 0))
     return x.state
-  state, position = found
+  state, position = restored
   _log.info(
     "restored step %d, after %d samples", int(state.step), position["samples"]
   )
@@ -95,11 +106,13 @@ def _train(config, workdir, x: experiment.Experiment, state, saved):
   first, last = int(state.step), config.train.steps
   batches = x.batches(first, last)
   train_step = train.make_train_step(x.program, state)
+  is_sound = train.make_check(x.program, state)
   with progress.training(last, first) as show:
     since, start = first, time.monotonic()
     for step, batch in enumerate(batches, start=first + 1):
       state, loss = train_step(state, x.content, batch)
-      _check_finite(float(loss), step, saved)
+      if not math.isfinite(loss):
+        raise _out_of_bounds(f"the loss is {loss} at step {step}", saved)
       if step % config.train.log_every_steps == 0 or step == last:
         seconds = time.monotonic() - start
         rate = (step - since) * x.batch_size / seconds
@@ -109,28 +122,31 @@ def _train(config, workdir, x: experiment.Experiment, state, saved):
           workdir_lib.append_metrics(workdir, {"step": step} | record)
         since, start = step, time.monotonic()
       if step % config.checkpoint.every_steps == 0 or step == last:
+        if not is_sound(state, x.content, batch):
+          raise _out_of_bounds(f"step {step} made a useless state", saved)
         checkpoint.save(saved, step, state, _position(config, x, step))
   return state
 
 
 def _position(config, x: experiment.Experiment, step: int) -> dict[str, Any]:
-  """Where in the data a state is, and what its numbers speak of."""
+  """Where in the data a state is, which data, and what its numbers speak of."""
   return {
     "step": step,
     "samples": step * x.batch_size,
+    "inputs": x.inputs,
     "meaning": warm_up.meaning(config, x),
   }
 
 
-def _check_finite(loss: float, step: int, saved) -> None:
-  if math.isfinite(loss):
-    return
+def _out_of_bounds(what: str, saved) -> errors.NonFiniteError:
   newest = saved.latest_step()
-  sound = "there is none" if newest is None else f"it is of step {newest}"
-  raise NonFiniteLoss(
-    f"the loss is {loss} at step {step}, so training stopped. The newest "
-    f"checkpoint is from before ({sound}). Lower "
-    "dense_optimizer.learning_rate or sparse_optimizer.learning_rate"
+  sound = (
+    "there is none" if newest is None else f"the newest is of step {newest}"
+  )
+  return errors.NonFiniteError(
+    f"{what}, so training stopped. Only sound checkpoints are kept ({sound}). "
+    "Lower dense_optimizer.learning_rate or sparse_optimizer.learning_rate, in "
+    "a new --workdir"
   )
 
 

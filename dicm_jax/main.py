@@ -28,7 +28,7 @@ def main(argv: list[str]) -> None:
     out = loop.train_and_evaluate(settings, pathlib.Path(_WORKDIR.value))
   except errors.InputError as e:
     command.fail(e)
-  except loop.NonFiniteLoss as e:
+  except errors.NonFiniteError as e:
     raise SystemExit(f"dicm_jax: {e}") from e
   else:
     command.show(out)

@@ -26,12 +26,12 @@ def restore(workdir: pathlib.Path, mesh: str = "") -> Restored:
     mesh: "WxS", worker x server devices; "" takes the run's own.
 
   Raises:
-    InputError: no run, no checkpoint, or a mesh that does not fit.
+    InputError: no run, no checkpoint, a mesh that does not fit, or other data
+      or weights than the run's.
   """
   config = read_config(workdir, mesh)
   x = experiment.build(config)
-  with checkpoint.manager(workdir) as saved:
-    found = checkpoint.restore(saved, x.state)
+  found = checkpoint.restore(workdir, x.state, x.inputs)
   if found is None:
     raise errors.InputError(f"--workdir: {workdir} holds no checkpoint yet")
   return Restored(config, x, found[0])

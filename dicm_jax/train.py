@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 import optax
 
 from dicm_jax import optim
@@ -104,11 +104,23 @@ def predict_on_device(
   program: Program, state: State, content: Content, batch: Batch
 ) -> Float[Array, " b"]:
   """Probability of a click for each sample of one device."""
+  return jax.nn.sigmoid(_scores(program, state, content, batch))
+
+
+def is_sound_on_device(
+  program: Program, state: State, content: Content, batch: Batch
+) -> Bool[Array, ""]:
+  """Whether a state and what it makes of a batch are finite, on all devices."""
+  leaves = jax.tree.leaves((state, _scores(program, state, content, batch)))
+  finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+  return _over_mesh((~finite).astype(jnp.int32), "check") == 0
+
+
+def _scores(program: Program, state: State, content: Content, batch: Batch):
   served = _request(program, state, content, batch)
   net = program.net(state.dense["net"])
   net.eval()
-  logits = net(served.id_vectors, served.image_vectors, batch.inputs)
-  return jax.nn.sigmoid(logits)
+  return net(served.id_vectors, served.image_vectors, batch.inputs)
 
 
 def _request(
@@ -236,6 +248,15 @@ def make_predict_step(program: Program, state: State) -> jax.stages.Wrapped:
 
   specs = state_specs(state)
   return jax.jit(_on_mesh(program, predict, specs, mesh_lib.BATCH))
+
+
+def make_check(program: Program, state: State) -> jax.stages.Wrapped:
+  """Compiles (state, content, batch) -> whether the state is of any use.
+
+  Finite numbers are not enough: large ones overflow in the next step alone.
+  """
+  specs = state_specs(state)
+  return jax.jit(_on_mesh(program, is_sound_on_device, specs, P()))
 
 
 def _my_slice(batch) -> Batch:

@@ -1,9 +1,10 @@
 """Wrong input: one clear message, exit code 2, and no file changed."""
 
+import functools
 import logging
 import pathlib
 import runpy
-import subprocess
+import shutil
 import sys
 
 from absl import flags
@@ -11,7 +12,7 @@ import absl.logging
 import pytest
 
 from dicm_jax import command, config, main, workdir
-from tests import toy
+from dicm_jax.data import sample
 
 # ml_collections loads config files by a method that Python gives up in 3.15.
 pytestmark = pytest.mark.filterwarnings(
@@ -82,52 +83,13 @@ def _message(err):
   return err.removeprefix("dicm_jax: ").rstrip()
 
 
-def run_process(*args):
-  return subprocess.run(
-    [sys.executable, "-m", "dicm_jax.main", *args],
-    capture_output=True,
-    text=True,
-    check=False,
-    cwd=ROOT,
-    timeout=300,
-  )
-
-
-def test_mesh_that_does_not_fit_the_devices(tmp_path):
-  done = run_process(
-    QUICK,
-    f"--workdir={tmp_path / 'run'}",
-    "--cpu_devices=8",
-    "--config.mesh.worker=3",
-  )
-  message = _message(done.stderr)
-  assert done.returncode == 2
-  assert done.stdout == ""
-  assert "mesh.worker=3" in message
-  assert "8 device" in message
-  assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.slow
-def test_workdir_of_another_config_is_left_alone(tmp_path):
-  workdir.claim(tmp_path, toy.values(seed=3))
-  before = (tmp_path / workdir.CONFIG).read_bytes()
-  done = run_process(QUICK, f"--workdir={tmp_path}", "--config.seed=4")
-  assert done.returncode == 2
-  assert done.stdout == ""
-  assert done.stderr.startswith(f"dicm_jax: --workdir: {tmp_path} belongs to")
-  assert "\n  seed: 3 -> 4\n" in done.stderr
-  assert [file.name for file in tmp_path.iterdir()] == [workdir.CONFIG]
-  assert (tmp_path / workdir.CONFIG).read_bytes() == before
-
-
 @pytest.mark.parametrize(
   "override, found, nearest",
   [
-    ("train.stpes=3", "stpes", "'steps'"),
+    ("train.stpes=3", "train.stpes", "'train.steps'"),
     ("optimizer.name=sgd", "optimizer", "'dense_optimizer'"),
     ("qwerty.zzz=3", "qwerty", None),
-    ("train.zzz=3", "zzz", None),
+    ("train.zzz=3", "train.zzz", None),
   ],
 )
 def test_unknown_config_key(call, override, found, nearest):
@@ -176,6 +138,41 @@ def test_config_file_without_get_config(call, tmp_path):
 
 
 @pytest.mark.parametrize(
+  "text, line, reason",
+  [
+    ("def get_config(:", 1, "invalid syntax"),
+    (
+      "x = 1\nimport nonesuch",
+      2,
+      "ModuleNotFoundError: No module named 'nones",
+    ),
+    (
+      "def get_config():\n  return nothing",
+      2,
+      "NameError: name 'nothing' is no",
+    ),
+    ("def get_config():\n  return int('x')", 2, "ValueError: invalid literal"),
+    ("def get_config():\n  open('/nope')", 2, "FileNotFoundError: 2 No such"),
+  ],
+)
+@pytest.mark.parametrize("more", [[], ["--config.train.steps=3"]])
+def test_config_file_with_a_mistake(call, tmp_path, text, line, reason, more):
+  file = tmp_path / "wrong.py"
+  file.write_text(text)
+  message = call(*more, config_flag=f"--config={file}")
+  assert message.startswith(f"--config: {file}, line {line}: {reason}")
+
+
+def test_config_file_that_returns_a_dict(call, tmp_path):
+  file = tmp_path / "dict.py"
+  file.write_text("def get_config():\n  return {}")
+  assert call(config_flag=f"--config={file}") == (
+    "--config: expected get_config() to return a ConfigDict of ml_collections, "
+    "found dict"
+  )
+
+
+@pytest.mark.parametrize(
   "key, found, nearest",
   [
     ("image.backbone", "vgg61", "vgg16"),
@@ -208,6 +205,34 @@ def test_folder_to_warm_up_from_that_is_no_run(call, tmp_path):
     "warm_up.workdir: expected the folder of a run, found no checkpoints in "
     f"{tmp_path}"
   )
+
+
+def test_unknown_name_like_no_other(call):
+  message = call("--config.dense_optimizer.name=qqq")
+  assert message.startswith("unknown dense_optimizer.name 'qqq' (known: ")
+
+
+def test_rate_out_of_its_range_is_of_its_section(call):
+  message = call("--config.sparse_optimizer.learning_rate=0")
+  assert message.startswith("sparse_optimizer: ")
+  assert "learning_rate must be > 0, found 0.0" in message
+
+
+def test_seed_that_is_too_large(call):
+  message = call(f"--config.seed={10**23}")
+  assert message == f"seed: expected <= 4294967295, found {10**23}"
+
+
+def test_photograph_cut_short(call, tmp_path, monkeypatch):
+  for name in ("0001.jpg", "0003.jpg"):
+    shutil.copy(sample.FOLDER / name, tmp_path)
+  table = "image,category\n0001.jpg,Hat\n0003.jpg,Dress\n"
+  (tmp_path / "images.csv").write_text(table)
+  file = tmp_path / "0003.jpg"
+  file.write_bytes(file.read_bytes()[:2500])
+  load = functools.partial(sample.load_catalogue, tmp_path)
+  monkeypatch.setattr(sample, "load_catalogue", load)
+  assert call().startswith(f"{file}: damaged or cut short picture (2500 bytes)")
 
 
 def test_batch_size_that_the_devices_cannot_share(call):

@@ -225,11 +225,24 @@ def test_seed_is_not_negative():
   assert changed("seed", 0).seed == 0
 
 
+def test_seed_has_32_bits():
+  assert changed("seed", 2**32 - 1).seed == 2**32 - 1
+  assert (
+    error_of("seed", 2**32) == "seed: expected <= 4294967295, found 4294967296"
+  )
+
+
+@pytest.mark.parametrize("key", ["train.steps", "dense_optimizer.decay_steps"])
+def test_counts_have_31_bits(key):
+  assert error_of(key, 2**31) == f"{key}: expected <= 2147483647, found {2**31}"
+
+
 @pytest.mark.parametrize("side", ["sparse_optimizer", "dense_optimizer"])
 @pytest.mark.parametrize("name", ["learning_rate", "decay_rate"])
 @pytest.mark.parametrize("value", [0.0, -0.1, float("nan")], ids=str)
 def test_rates_are_positive(side, name, value):
   message = error_of(f"{side}.{name}", value)
+  assert message.startswith(f"{side}: ")
   assert name in message
   assert message.endswith(f"found {value}")
 
@@ -238,6 +251,7 @@ def test_rates_are_positive(side, name, value):
 @pytest.mark.parametrize("value", [0, -3])
 def test_decay_steps_are_positive(side, value):
   message = error_of(f"{side}.decay_steps", value)
+  assert message.startswith(f"{side}: ")
   assert "decay_steps" in message
   assert message.endswith(f"found {value}")
 
@@ -287,6 +301,12 @@ def test_unknown_name_gives_the_nearest(key, value, nearest):
   message = error_of(key, value)
   assert message.startswith(
     f"unknown {key} {value!r}; did you mean {nearest!r}"
+  )
+
+
+def test_unknown_name_like_no_other_lists_the_known():
+  assert error_of("image.mode", "qqq") == (
+    "unknown image.mode 'qqq' (known: features, pixels)"
   )
 
 

@@ -178,5 +178,24 @@ def test_wrong_picture_is_named_and_leaves_no_file(tmp_path, data, net):
   assert files_of(tmp_path) == []
 
 
+def test_cache_folder_that_cannot_be_made(tmp_path, data, net):
+  (tmp_path / "file").write_text("precious")
+  folder = tmp_path / "file" / "cache"
+  with pytest.raises(errors.InputError) as caught:
+    _run(data[:1], net, folder)
+  message = str(caught.value)
+  assert message.startswith(f"{folder}")
+  assert "cannot be written: Not a directory; set XDG_CACHE_HOME" in message
+
+
+def test_cache_that_cannot_be_written(tmp_path, data, net, monkeypatch):
+  def fail(*_):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(features.feature_store.files, "write_parquet", fail)
+  with pytest.raises(errors.InputError, match="written: No space left on devi"):
+    _run(data[:1], net, tmp_path)
+
+
 def test_no_pictures(tmp_path, net):
   assert _run([], net, tmp_path).shape == (0, 512)

@@ -16,6 +16,7 @@ from dicm_jax.data import click_log
 
 NUM_IMAGES = 40
 NUM_USERS = 30
+_BUILD = experiment.build
 
 
 def values(**overrides) -> config_lib.Config:
@@ -225,3 +226,13 @@ def reordered(kind: str) -> click_log.Dataset:
   return dataclasses.replace(
     data, features=features, train=move(data.train), test=move(data.test)
   )
+
+
+def small_runs(monkeypatch, *, data=None, devices: int = 1) -> None:
+  """Lets a whole run train on the toy data and a few devices."""
+  build = functools.partial(
+    _BUILD,
+    data=dataset() if data is None else data,
+    devices=jax.devices()[:devices],
+  )
+  monkeypatch.setattr(experiment, "build", build)

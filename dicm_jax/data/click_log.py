@@ -101,6 +101,8 @@ class Dataset:
   """Image row of ads without a picture; None: every ad has one."""
   frozen: Callable[[str], Float[np.ndarray, "R F"] | None] = lambda _: None
   """Frozen features that were computed before, by the encoder's digest."""
+  digest: str = ""
+  """Of all that decides a run's result; empty: nobody needs it."""
   notice: str = ""
   """What every report of this data must say, e.g. that it is simulated."""
 

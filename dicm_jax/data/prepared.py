@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 import functools
+import hashlib
 import json
 import pathlib
 from typing import Any
@@ -39,6 +40,7 @@ def load(path: pathlib.Path) -> click_log.Dataset:
     image_bytes=pictures,
     no_image=image_store.NO_IMAGE,
     frozen=functools.partial(feature_files.find, path),
+    digest=_digest(manifest),
     notice=manifest["notice"],
   )
 
@@ -77,6 +79,19 @@ def read_manifest(path: pathlib.Path) -> dict[str, Any]:
         f"{'no file' if found is None else f'{found} bytes'}"
       )
   return manifest
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+  """Of all that training reads; an encoder's features follow from the rest."""
+  own = f"{feature_files.FOLDER}/{feature_files.PRECOMPUTED}/"
+  contents = {
+    name: entry["sha256"]
+    for name, entry in manifest["files"].items()
+    if not name.startswith(f"{feature_files.FOLDER}/") or name.startswith(own)
+  }
+  decisive = [contents, *(manifest[k] for k in ("schema", "rows", "dense"))]
+  text = json.dumps(decisive, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()
 
 
 def check_digests(path: pathlib.Path, manifest: dict[str, Any]) -> None:

@@ -7,12 +7,14 @@ with it the best AUC that any model could have.
 
 import csv
 import dataclasses
+import hashlib
 import logging
 import pathlib
 
 from jaxtyping import Bool, Float, Int
 import numpy as np
 
+from dicm_jax import errors
 from dicm_jax.data import click_log, history
 from dicm_jax.data.simulator import appearance, click_model, traffic
 
@@ -89,11 +91,15 @@ class _Vocabulary:
 
 
 def load_catalogue(folder: pathlib.Path = FOLDER) -> Catalogue:
-  """Reads the photographs in the order of images.csv and measures them."""
-  with (folder / "images.csv").open(newline="") as file:
-    rows = list(csv.DictReader(file))
+  """Reads the photographs in the order of images.csv and measures them.
+
+  Raises:
+    InputError: a file cannot be read, or is no whole picture.
+  """
+  table = _read(folder / "images.csv").decode().splitlines()
+  rows = list(csv.DictReader(table))
   names = tuple(row["image"] for row in rows)
-  pictures = tuple((folder / name).read_bytes() for name in names)
+  pictures = tuple(_read(folder / name) for name in names)
   categories, category = np.unique(
     [row["category"] for row in rows], return_inverse=True
   )
@@ -102,8 +108,19 @@ def load_catalogue(folder: pathlib.Path = FOLDER) -> Catalogue:
     pictures=pictures,
     category_names=tuple(categories.tolist()),
     category=category,
-    attributes=appearance.measure_all(pictures),
+    attributes=appearance.measure_all(
+      pictures, [str(folder / name) for name in names]
+    ),
   )
+
+
+def _read(file: pathlib.Path) -> bytes:
+  try:
+    return file.read_bytes()
+  except OSError as e:
+    raise errors.InputError(
+      f"{file}: a file of the built-in sample cannot be read: {e.strerror}"
+    ) from e
 
 
 def generate(
@@ -238,8 +255,21 @@ def _dataset(
     test=_split(shown, clicks, vocabulary, in_test),
     image_names=catalogue.names,
     image_bytes=catalogue.pictures,
+    digest=_digest(shown, clicks, catalogue),
     notice=NOTICE,
   )
+
+
+def _digest(
+  shown: traffic.Traffic, clicks: _Clicks, catalogue: Catalogue
+) -> str:
+  """SHA-256 of the pictures and of all that was drawn."""
+  found = hashlib.sha256()
+  for picture in catalogue.pictures:
+    found.update(picture)
+  for drawn in (shown.user, shown.day, shown.image, clicks.label):
+    found.update(drawn.tobytes())
+  return found.hexdigest()
 
 
 def _feature(

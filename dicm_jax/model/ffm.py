@@ -82,9 +82,8 @@ class FFM(nnx.Module):
     )
     users = self._users(ids, inputs)
     context = self._context(ids, inputs)
-    weights = sum(v[:, 0] for v in ads + context)
-    weights = weights + sum(v[:, 0] for v in users)[inputs.group]
-    out = self.bias[...] + weights
+    out = self.bias[...] + _weights(ads + context, len(inputs.group))
+    out = out + _weights(users, len(inputs.history_length))[inputs.group]
     ads, users = [v[:, 1:] for v in ads], [v[:, 1:] for v in users]
     seen = sight.looks(self.config, images)
     if self.config.sees_ad:
@@ -118,6 +117,11 @@ class FFM(nnx.Module):
     num_groups = len(inputs.history_length)
     lists = [inputs.user_ids[name] for name in self.fields.user]
     return [_mean(ids, entries, num_groups) for entries in lists]
+
+
+def _weights(vectors: list[Float[Array, "n D"]], count: int):
+  """Sum of the weights, each the first number of its vector."""
+  return sum((v[:, 0] for v in vectors), start=jnp.zeros(count))
 
 
 def _mean(ids, lists: inputs_lib.Lists, num_owners: int):

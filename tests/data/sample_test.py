@@ -1,10 +1,12 @@
 """The built-in sample keeps its promises, for users of any seed."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 
+from dicm_jax import errors
 from dicm_jax.data import click_log, sample
 from dicm_jax.data.simulator import appearance, click_model
 
@@ -200,6 +202,52 @@ def test_photographs_fit_into_the_package(made):
 def test_sample_says_that_its_clicks_are_simulated(made):
   assert "simulated" in made.dataset.notice
   assert made.truth.attributes.shape[1] == len(appearance.ATTRIBUTES)
+
+
+def shop(folder):
+  """A folder of two photographs of the package."""
+  for name in ("0001.jpg", "0003.jpg"):
+    shutil.copy(sample.FOLDER / name, folder)
+  (folder / "images.csv").write_text(
+    "image,category\n0001.jpg,Hat\n0003.jpg,Dress\n"
+  )
+  return folder
+
+
+def test_catalogue_of_another_folder(tmp_path):
+  found = sample.load_catalogue(shop(tmp_path))
+  assert found.names == ("0001.jpg", "0003.jpg")
+  assert found.category_names == ("Dress", "Hat")
+  assert found.category.tolist() == [1, 0]
+
+
+def test_photograph_cut_short_is_named(tmp_path):
+  file = shop(tmp_path) / "0003.jpg"
+  file.write_bytes(file.read_bytes()[:2500])
+  with pytest.raises(
+    errors.InputError, match=rf"^{file}: damaged or cut short"
+  ):
+    sample.load_catalogue(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["0001.jpg", "images.csv"])
+def test_missing_file_is_named(tmp_path, name):
+  file = shop(tmp_path) / name
+  file.unlink()
+  with pytest.raises(errors.InputError, match=rf"^{file}: .*No such file"):
+    sample.load_catalogue(tmp_path)
+
+
+def test_digest_tells_samples_apart(made, catalogue):
+  again = sample.generate(seed=0, catalogue=catalogue).dataset
+  assert again.digest == made.dataset.digest
+  pictures = (catalogue.pictures[0] + b" ", *catalogue.pictures[1:])
+  touched = dataclasses.replace(catalogue, pictures=pictures)
+  for other in (
+    sample.generate(seed=1, catalogue=catalogue),
+    sample.generate(seed=0, catalogue=touched),
+  ):
+    assert other.dataset.digest != made.dataset.digest
 
 
 def test_numbers_out_of_range_are_refused():

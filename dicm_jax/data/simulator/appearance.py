@@ -11,6 +11,8 @@ from jaxtyping import Float
 import numpy as np
 from PIL import Image
 
+from dicm_jax import errors
+
 ATTRIBUTES = (
   "warmth",
   "greenness",
@@ -35,8 +37,22 @@ _CENTRE = 0.3
 _COLOUR_VARIANCE = 1e-4
 
 
-def decode(encoded: bytes) -> Float[np.ndarray, "H W 3"]:
-  """Decodes a picture to RGB in [0, 1], its short side about 80 pixels."""
+def decode(encoded: bytes, name: str) -> Float[np.ndarray, "H W 3"]:
+  """Decodes a picture to RGB in [0, 1], its short side about 80 pixels.
+
+  Raises:
+    InputError: it is damaged, cut short or none; the text begins with `name`.
+  """
+  try:
+    return _decode(encoded)
+  # Decoders meeting damaged bytes raise nearly anything, not OSError alone.
+  except Exception as e:
+    raise errors.InputError(
+      f"{name}: damaged or cut short picture ({len(encoded)} bytes): {e}"
+    ) from e
+
+
+def _decode(encoded: bytes) -> Float[np.ndarray, "H W 3"]:
   image = Image.open(io.BytesIO(encoded))
   scale = _SHORT_SIDE / min(image.size)
   width, height = (max(1, round(side * scale)) for side in image.size)
@@ -113,19 +129,24 @@ def measure(
 
 
 def measure_all(
-  encoded: Sequence[bytes],
+  encoded: Sequence[bytes], names: Sequence[str]
 ) -> Float[np.ndarray, "R A"]:
   """Measures many pictures and standardises each attribute over them.
 
   Args:
     encoded: the encoded pictures.
+    names: what error messages call each of them.
 
   Returns:
     float64 [R, A]: mean 0 and standard deviation 1 in each column (an
     attribute equal in all pictures is 0), beyond 3 cut to 3: a dozen extreme
     pictures would otherwise rule the tastes.
+
+  Raises:
+    InputError: as `decode`, about the first wrong picture.
   """
-  raw = np.stack([measure(decode(picture)) for picture in encoded])
+  pairs = zip(encoded, names, strict=True)
+  raw = np.stack([measure(decode(picture, name)) for picture, name in pairs])
   deviation = raw.std(0)
   standard = (raw - raw.mean(0)) / np.where(deviation > 1e-9, deviation, 1.0)
   return np.clip(standard, -3.0, 3.0)

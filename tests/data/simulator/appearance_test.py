@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from dicm_jax import errors
 from dicm_jax.data.simulator import appearance
 
 WHITE, RED, BLUE = (1.0, 1.0, 1.0), (0.8, 0.1, 0.1), (0.1, 0.1, 0.8)
@@ -75,12 +76,23 @@ def test_measure_all_standardises_each_attribute():
     encoded(picture(rng.random(3), height=h, width=w))
     for h, w in rng.integers(20, 80, (12, 2))
   ]
-  table = appearance.measure_all(pictures)
+  table = appearance.measure_all(pictures, [""] * len(pictures))
   assert table.shape == (12, len(appearance.ATTRIBUTES))
   np.testing.assert_allclose(table.mean(0), 0.0, atol=1e-9)
   np.testing.assert_allclose(table.std(0), 1.0, rtol=1e-9)
 
 
 def test_an_attribute_equal_in_all_pictures_is_zero():
-  table = appearance.measure_all([encoded(picture(RED))] * 3)
+  table = appearance.measure_all([encoded(picture(RED))] * 3, [""] * 3)
   np.testing.assert_allclose(table, 0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+  "wrong", [b"", b"no picture", encoded(picture(RED))[:99]]
+)
+def test_picture_that_cannot_be_decoded_is_named(wrong):
+  pictures = [encoded(picture(RED)), wrong]
+  with pytest.raises(
+    errors.InputError, match=rf"^b\.jpg: .* \({len(wrong)} by"
+  ):
+    appearance.measure_all(pictures, ["a.jpg", "b.jpg"])
