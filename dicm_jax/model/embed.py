@@ -26,8 +26,8 @@ class Standard(NamedTuple):
 
   mean: Float[Array, " F"]
   inverse_stddev: Float[Array, " F"]
-  whiten: Float[Array, "F Z"]
-  """Standardised features to the second, frozen head."""
+  whiten: Float[Array, "F Z"] | None
+  """Standardised features to the second, frozen head; None: there is none."""
 
 
 def standard_of(
@@ -45,9 +45,12 @@ def standard_of(
   mean = features.mean(axis=0, dtype=np.float64)
   stddev = features.std(axis=0, dtype=np.float64)
   inverse = np.where(stddev > 1e-6, 1 / np.maximum(stddev, 1e-6), 0)
-  whiten = _whitening((features - mean) * inverse, frozen_width)
+  whiten = None  # No checkpoint can hold an array of no numbers.
+  if frozen_width:
+    whiten = _whitening((features - mean) * inverse, frozen_width)
+    whiten = jnp.asarray(whiten, jnp.float32)
   return Standard(
-    *(jnp.asarray(x, jnp.float32) for x in (mean, inverse, whiten))
+    jnp.asarray(mean, jnp.float32), jnp.asarray(inverse, jnp.float32), whiten
   )
 
 
@@ -55,8 +58,6 @@ def _whitening(
   centred: Float[np.ndarray, "n F"], width: int
 ) -> Float[np.ndarray, "F Z"]:
   """Maps to the first principal components, each of unit variance."""
-  if not width:
-    return np.zeros((centred.shape[1], 0))
   _, singular, components = np.linalg.svd(centred, full_matrices=False)
   known = int(np.sum(singular > 1e-6 * singular[0]))
   if width > known:
@@ -72,6 +73,8 @@ def frozen_head(
   standard: Standard, standardised: Float[Array, "n F"]
 ) -> Float[Array, "n Z"]:
   """Whitened principal components: unit variance, no correlation."""
+  if standard.whiten is None:
+    return standardised[:, :0]
   return standardised @ standard.whiten
 
 

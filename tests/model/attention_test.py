@@ -135,5 +135,5 @@ def test_recency_alone_makes_the_order_matter(arrays):
 
   np.testing.assert_allclose(first(turned), first(vectors), rtol=1e-5)
   # More for each octave: constant steps would cancel where one click is all.
-  made.recency[...] = jnp.arange(10.0)[:, None] ** 2 * jnp.ones(4)
+  made.recency[...] = jnp.tile(jnp.arange(10.0)[:, None] ** 2, (1, 4))
   assert not np.allclose(first(turned), first(vectors), rtol=1e-3)
