@@ -149,7 +149,7 @@ def build(
   )
   placed = content.place(config, data, encoder, mesh)
   net_def, embed_def, params = _networks(
-    config.seed, model, _fields(layout, data.train), placed.width
+    config.seed, model, fields_of(layout, data.train), placed.width
   )
   id_route, image_route = _routes(data, order, layout, mesh)
   program = Program(
@@ -206,9 +206,11 @@ def _sparse_optimizer(
   return optim.make_sparse(config, table.to_buckets(inverse))
 
 
-def _fields(
+def fields_of(
   layout: batch_lib.Layout, log: click_log.ClickLog
 ) -> inputs_lib.Fields:
+  """What a log's samples consist of besides images."""
+
   def width(numbers) -> int:
     return 0 if numbers is None else numbers.shape[1]
 
