@@ -95,7 +95,7 @@ def restore(
   options = ocp.CheckpointManagerOptions(create=False)
   with (
     ocp.CheckpointManager(folder, options=options) as opened,
-    _hidden_late_answers(),
+    hidden_late_answers(),
   ):
     for step in reversed(found):
       try:
@@ -186,7 +186,7 @@ class Saved:
 
 
 @contextlib.contextmanager
-def _hidden_late_answers() -> Iterator[None]:
+def hidden_late_answers() -> Iterator[None]:
   """Keeps dozens of tracebacks about one damaged file off the screen.
 
   Orbax leaves its event loop at the first array that cannot be read. The
