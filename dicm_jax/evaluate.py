@@ -41,15 +41,19 @@ class Scored(NamedTuple):
 
 
 def predict(
-  x: experiment.Experiment, state: train.State, log: click_log.ClickLog
-) -> Float[np.ndarray, " n"]:
-  """Probability of a click for every sample of a split, in its order."""
-  score = train.make_predict_step(x.program, state)
-  parts = [
-    mesh_lib.gather(score(state, x.content, batch)).reshape(-1)
+  x: experiment.Experiment,
+  state: train.State,
+  log: click_log.ClickLog,
+  read: train.Read = train.click_probability,
+) -> Float[np.ndarray, "n ..."]:
+  """What `read` makes of every sample of a split, in its order."""
+  step = train.make_predict_step(x.program, state, read)
+  slices = [
+    device
     for batch in x.one_pass(log)
+    for device in mesh_lib.gather(step(state, x.content, batch))
   ]
-  return np.concatenate(parts)[: log.num_samples]
+  return np.concatenate(slices)[: log.num_samples]
 
 
 def figures(

@@ -6,6 +6,7 @@ step: read the batch, request its distinct rows, the owners embed, the CTR
 network runs, the gradients go back, the owners update the rows touched.
 """
 
+from collections.abc import Callable
 import functools
 from typing import NamedTuple
 
@@ -100,15 +101,28 @@ def train_on_device(
   return _remember(state, statistics), _over_mesh(mean, "loss")
 
 
-def predict_on_device(
-  program: Program, state: State, content: Content, batch: Batch
+Read = Callable[[nets.Net, Array, Array, inputs_lib.Inputs], Array]
+"""(net, id vectors, image vectors, inputs) -> something of each sample."""
+
+
+def click_probability(
+  net: nets.Net,
+  ids: Float[Array, "U D"],
+  images: Float[Array, "V E"],
+  inputs: inputs_lib.Inputs,
 ) -> Float[Array, " b"]:
-  """Probability of a click for each sample of one device."""
+  """Probability of a click for each sample."""
+  return jax.nn.sigmoid(net(ids, images, inputs))
+
+
+def predict_on_device(
+  program: Program, state: State, content: Content, batch: Batch, read: Read
+) -> Float[Array, "b ..."]:
+  """What `read` makes of each sample of one device; nothing is learned."""
   served = _request(program, state, content, batch)
   net = program.net(state.dense["net"])
   net.eval()
-  logits = net(served.id_vectors, served.image_vectors, batch.inputs)
-  return jax.nn.sigmoid(logits)
+  return read(net, served.id_vectors, served.image_vectors, batch.inputs)
 
 
 def _request(
@@ -228,11 +242,13 @@ def make_train_step(program: Program, state: State) -> jax.stages.Wrapped:
   return jax.jit(step, donate_argnums=0)
 
 
-def make_predict_step(program: Program, state: State) -> jax.stages.Wrapped:
-  """Compiles (state, content, batch) -> probabilities [N, b]."""
+def make_predict_step(
+  program: Program, state: State, read: Read = click_probability
+) -> jax.stages.Wrapped:
+  """Compiles (state, content, batch) -> [N, b, ...], what `read` returns."""
 
   def predict(program, state, content, batch):
-    return predict_on_device(program, state, content, batch)[None]
+    return predict_on_device(program, state, content, batch, read)[None]
 
   specs = state_specs(state)
   return jax.jit(_on_mesh(program, predict, specs, mesh_lib.BATCH))
