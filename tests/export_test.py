@@ -65,24 +65,25 @@ def matrix(table: pa.Table, name: str = "vector"):
   return np.array(table[name].to_pylist())
 
 
+def keys_of(ads: pa.Table) -> list[list[int]]:
+  """[ad_id, position] of each row."""
+  ids = [matrix(ads, f"ids.{name}") for name in ("ad_id", "position")]
+  return np.stack(ids, axis=1).tolist()
+
+
 @pytest.mark.parametrize(("worker", "server"), [(1, 1), (2, 4)])
 def test_inner_products_are_the_models_logits(tmp_path, run, worker, server):
   config, x, state = run(worker, server)
   out = tmp_path / "new" / "vectors"
   about = export.export_run(tmp_path / "run", out)
-  ads, users = (
-    pq.read_table(out / export.ADS),
-    pq.read_table(out / "users.parquet"),
-  )
+  ads = pq.read_table(out / export.ADS)
+  users = pq.read_table(out / export.USERS)
   log = x.data.test
-  assert ads.num_rows == 18
-  assert users.num_rows == log.num_groups
+  assert (ads.num_rows, users.num_rows) == (18, log.num_groups)
   # Each sample finds its ad by what the file says of ads.
-  keys = zip(ads["ids.ad_id"].to_pylist(), ads["ids.position"].to_pylist())
-  row = {key: i for i, key in enumerate(keys)}
-  shown = [
-    row[a, p] for a, p in zip(*(v.tolist() for v in log.ad_ids.values()))
-  ]
+  known = keys_of(ads)
+  wanted = np.stack([*log.ad_ids.values()], axis=1).tolist()
+  shown = [known.index(key) for key in wanted]
   logits = (matrix(ads)[shown] * matrix(users)[log.group]).sum(axis=1)
   probability = evaluate.predict(x, state, log)
   assert np.std(probability) > 1e-3
