@@ -41,19 +41,23 @@ class Scored(NamedTuple):
 
 
 def predict(
-  x: experiment.Experiment, state: train.State, log: click_log.ClickLog
-) -> Float[np.ndarray, " n"]:
-  """Probability of a click for every sample of a split, in its order.
+  x: experiment.Experiment,
+  state: train.State,
+  log: click_log.ClickLog,
+  read: train.Read = train.click_probability,
+) -> Float[np.ndarray, "n ..."]:
+  """What `read` makes of every sample of a split, in its order.
 
   Raises:
-    NonFiniteError: some are no numbers.
+    NonFiniteError: some of it is no number.
   """
-  score = train.make_predict_step(x.program, state)
-  parts = [
-    mesh_lib.gather(score(state, x.content, batch)).reshape(-1)
+  step = train.make_predict_step(x.program, state, read)
+  slices = [
+    device
     for batch in x.one_pass(log)
+    for device in mesh_lib.gather(step(state, x.content, batch))
   ]
-  found = np.concatenate(parts)[: log.num_samples]
+  found = np.concatenate(slices)[: log.num_samples]
   if not np.isfinite(found).all():
     raise errors.NonFiniteError(
       "some predictions are no numbers: training went out of bounds. Lower the "

@@ -6,6 +6,7 @@ step: read the batch, request its distinct rows, the owners embed, the CTR
 network runs, the gradients go back, the owners update the rows touched.
 """
 
+from collections.abc import Callable
 import functools
 from typing import NamedTuple
 
@@ -100,27 +101,38 @@ def train_on_device(
   return _remember(state, statistics), _over_mesh(mean, "loss")
 
 
-def predict_on_device(
-  program: Program, state: State, content: Content, batch: Batch
+Read = Callable[[nets.Net, Array, Array, inputs_lib.Inputs], Array]
+"""(net, id vectors, image vectors, inputs) -> something of each sample."""
+
+
+def click_probability(
+  net: nets.Net,
+  ids: Float[Array, "U D"],
+  images: Float[Array, "V E"],
+  inputs: inputs_lib.Inputs,
 ) -> Float[Array, " b"]:
-  """Probability of a click for each sample of one device."""
-  return jax.nn.sigmoid(_scores(program, state, content, batch))
+  """Probability of a click for each sample."""
+  return jax.nn.sigmoid(net(ids, images, inputs))
+
+
+def predict_on_device(
+  program: Program, state: State, content: Content, batch: Batch, read: Read
+) -> Float[Array, "b ..."]:
+  """What `read` makes of each sample of one device; nothing is learned."""
+  served = _request(program, state, content, batch)
+  net = program.net(state.dense["net"])
+  net.eval()
+  return read(net, served.id_vectors, served.image_vectors, batch.inputs)
 
 
 def is_sound_on_device(
   program: Program, state: State, content: Content, batch: Batch
 ) -> Bool[Array, ""]:
   """Whether a state and what it makes of a batch are finite, on all devices."""
-  leaves = jax.tree.leaves((state, _scores(program, state, content, batch)))
+  made = predict_on_device(program, state, content, batch, click_probability)
+  leaves = jax.tree.leaves((state, made))
   finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
   return _over_mesh((~finite).astype(jnp.int32), "check") == 0
-
-
-def _scores(program: Program, state: State, content: Content, batch: Batch):
-  served = _request(program, state, content, batch)
-  net = program.net(state.dense["net"])
-  net.eval()
-  return net(served.id_vectors, served.image_vectors, batch.inputs)
 
 
 def _request(
@@ -240,11 +252,13 @@ def make_train_step(program: Program, state: State) -> jax.stages.Wrapped:
   return jax.jit(step, donate_argnums=0)
 
 
-def make_predict_step(program: Program, state: State) -> jax.stages.Wrapped:
-  """Compiles (state, content, batch) -> probabilities [N, b]."""
+def make_predict_step(
+  program: Program, state: State, read: Read = click_probability
+) -> jax.stages.Wrapped:
+  """Compiles (state, content, batch) -> [N, b, ...], what `read` returns."""
 
   def predict(program, state, content, batch):
-    return predict_on_device(program, state, content, batch)[None]
+    return predict_on_device(program, state, content, batch, read)[None]
 
   specs = state_specs(state)
   return jax.jit(_on_mesh(program, predict, specs, mesh_lib.BATCH))
