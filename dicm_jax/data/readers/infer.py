@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from dicm_jax import errors
 from dicm_jax.data import schema as schema_lib
+from dicm_jax.data import source
 from dicm_jax.data.readers import pictures, table
 
 ROWS = 10_000
@@ -90,7 +91,7 @@ def infer(path: pathlib.Path) -> tuple[schema_lib.Schema, list[str]]:
 
 
 def _columns(path: pathlib.Path) -> _Columns:
-  blocks = list(itertools.islice(table.raw_blocks(path, None), 1))
+  blocks = list(itertools.islice(table.raw_blocks(path, None, source.Bad()), 1))
   if not blocks or not len(blocks[0][1]):
     raise errors.InputError(f"{path}: expected rows, found none")
   block = blocks[0][1].slice(0, ROWS)
