@@ -7,9 +7,9 @@ from dicm_jax.data.datasets import download
 from dicm_jax.data.readers import delimited, table
 
 WHERE = (
-  "https://github.com/westlake-repl/PixelRec (Pixel*.csv; for 50K item_info.csv, "
-  "for the larger ones the file of the same name with the items' information, "
-  "in a folder of its own; and the folder of covers; for research)"
+  "https://github.com/westlake-repl/PixelRec (Pixel*.csv; item_info.csv for "
+  "50K, for the larger ones the items' information, of the same name as the "
+  "interactions, in a folder of its own; and the covers; for research)"
 )
 NOTICE = (
   "PixelRec: an interaction counts as a click; for each, 4 images that the "

@@ -225,7 +225,6 @@ def _is_text(kind: pa.DataType) -> bool:
 def _valid(column: pa.ChunkedArray):
   """Text of bytes, null where they are none, and where they are."""
 
-
   def text(value: bytes | None) -> str | None:
     try:
       return None if value is None else value.decode()

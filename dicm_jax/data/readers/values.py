@@ -81,8 +81,10 @@ def lists(values: pa.Array, separator: str) -> pa.Array:
   if many is None:
     return _split(ones, separator)
   made = _without_nulls(many)
-  return made if ones.null_count == len(ones) else _both(
-    _split(ones, separator), made
+  return (
+    made
+    if ones.null_count == len(ones)
+    else _both(_split(ones, separator), made)
   )
 
 

@@ -289,7 +289,9 @@ def test_items_repeat_no_key(tmp_path):
     }
   )
   path = save(tmp_path / "items.csv", [ROWS[0], ROWS[1], ROWS[0]])
-  with pytest.raises(errors.InputError, match="line 4: item '007': occurs twice, first in line 2"):
+  with pytest.raises(
+    errors.InputError, match="line 4: item '007': occurs twice, first in line 2"
+  ):
     table.read_items(path, wanted, source.Bad())
   bad = source.Bad("skip")
   found = table.read_items(path, wanted, bad)
