@@ -31,14 +31,15 @@ from dicm_jax.data import (
   source,
 )
 from dicm_jax.data.preparation import job as job_lib
-from dicm_jax.data.preparation import learning, stages
 from dicm_jax.data.preparation import manifest as manifest_lib
+from dicm_jax.data.preparation import stages
 from dicm_jax.data.readers import (
   infer,
   pictures,
   table,
   vectors,
   xdl,
+  xdl_infer,
   xdl_records,
 )
 from dicm_jax.model import backbone as backbone_lib
@@ -58,6 +59,8 @@ class Options:
   images: pathlib.Path | None = None
   vectors: pathlib.Path | None = None
   """Precomputed features by image key, in place of pictures."""
+  vectors_width: int = 0
+  """Numbers of an XDL image record; 0: found."""
   items: pathlib.Path | None = None
   schema: pathlib.Path | None = None
   backbone: str = ""
@@ -85,10 +88,7 @@ def prepare(options: Options) -> dict[str, Any]:
   """
   if options.dtype not in quantise.DTYPES:
     raise errors.unknown_name("--dtype", options.dtype, quantise.DTYPES)
-  if options.backbone and not options.images:
-    raise errors.InputError("--backbone needs pictures: give --images=PATH")
-  if options.cut and not options.backbone:
-    raise errors.InputError("--cut is of a backbone: give --backbone=NAME")
+  _check_pairs(options)
   job = job_lib.Job(
     events=read_events(options), out=options.out, on_bad=options.on_bad
   )
@@ -113,6 +113,21 @@ def prepare(options: Options) -> dict[str, Any]:
   return manifest
 
 
+def _check_pairs(options: Options) -> None:
+  """Refuses options that do not go together, and an --out that cannot be."""
+  if options.backbone and not options.images:
+    raise errors.InputError("--backbone needs pictures: give --images=PATH")
+  if options.cut and not options.backbone:
+    raise errors.InputError("--cut is of a backbone: give --backbone=NAME")
+  if options.images and options.vectors:
+    raise errors.InputError(
+      "expected --images or --vectors, found both: either could fill the images"
+    )
+  for path in (options.out, *options.out.parents):
+    if path.exists() and not path.is_dir():
+      raise errors.InputError(f"--out: {path} is a file; expected a folder")
+
+
 def read_events(options: Options) -> source.Events:
   """The log that the options name, its files listed but not yet read."""
   if options.format not in FORMATS:
@@ -124,12 +139,8 @@ def read_events(options: Options) -> source.Events:
     found = datasets.KNOWN[options.format](options.samples, bad)
     if options.schema:
       found = dataclasses.replace(found, schema=schema.load(options.schema))
-    return found
+    return dataclasses.replace(found, bad=bad)
   paths = _log_files(options.samples)
-  if options.format == "xdl":
-    read, made = xdl.read, None
-  else:
-    read, made = table.read, None
   made = (
     schema.load(options.schema)
     if options.schema
@@ -139,12 +150,24 @@ def read_events(options: Options) -> source.Events:
     raise errors.InputError(
       "the schema has [items]: expected --items=FILE, the item table"
     )
-  items = table.read_items(options.items, made, bad) if options.items else None
-  return source.Events(schema=made, files=paths, read=read, items=items)
+  if options.items and not made.items:
+    raise errors.InputError(
+      "--items: the schema says nothing of it; expected a section [items]"
+    )
+  return source.Events(
+    schema=made,
+    files=paths,
+    read=xdl.read if options.format == "xdl" else table.read,
+    items=table.read_items(options.items, made, bad) if options.items else None,
+    items_file=options.items,
+    bad=bad,
+  )
 
 
 def _log_files(path: pathlib.Path) -> tuple[pathlib.Path, ...]:
   """The file, or all files of the folder in order of their names."""
+  if not path.exists():
+    raise errors.InputError(f"--samples: {path} does not exist")
   if path.is_file():
     return (path,)
   found = tuple(
@@ -161,7 +184,7 @@ def _proposed(
   """A schema for a log that has none, and the reasons."""
   path = _log_files(samples)[0]
   if format_ == "xdl":
-    return xdl.infer(path), []
+    return xdl_infer.infer(path), []
   made, reasons = infer.infer(path)
   for reason in reasons:
     _log.info("schema: %s", reason)
@@ -174,23 +197,22 @@ def _images(
   """What fills the image rows: pictures, vectors or nothing."""
   names_images = any(f.kind in ("image", "images") for f in job.schema.feature)
   if not names_images:
+    if options.images or options.vectors:
+      raise errors.InputError(
+        f"--{'images' if options.images else 'vectors'}: the schema names no "
+        "pictures; expected a feature of kind image or images"
+      )
     return None
+  bad = source.Bad(options.on_bad)
   if options.images:
-    found = pictures.open_pictures(options.images)
-    return lambda: stages.store_pictures(job, found)
+    found = pictures.open_pictures(options.images, bad)
+    return lambda: stages.store_pictures(job, found, bad)
   if options.vectors:
-    given = (
-      xdl_records.Records(options.vectors, bad=source.Bad(options.on_bad))
-      if options.format == "xdl"
-      else vectors.open_vectors(options.vectors)
-    )
-    return lambda: feature_files.write_precomputed(
-      job.out,
-      given,
-      frozenset(learning.wanted_pictures(job)),
-      options.dtype,
-      source.Bad(options.on_bad),
-    )
+    if options.format == "xdl" and options.vectors.is_dir():
+      given = xdl_records.Records(options.vectors, options.vectors_width, bad)
+    else:
+      given = vectors.open_vectors(options.vectors, bad)
+    return lambda: stages.store_vectors(job, given, options.dtype, bad)
   raise errors.InputError(
     "the schema names pictures: expected --images=PATH, or --vectors=PATH "
     "with features by image key"
@@ -336,6 +358,7 @@ def _options(values: flags.FlagValues) -> Options:
     out=pathlib.Path(values.out),
     images=path(values.images),
     vectors=path(values.vectors),
+    vectors_width=values.vectors_width,
     items=path(values.items),
     schema=path(values.schema),
     backbone=values.backbone,
@@ -365,6 +388,9 @@ def run() -> None:
   text("on_bad", "stop", "Wrong lines and pictures: stop, or skip and list.")
   text("runner", "local", "local, or a runner of Apache Beam.")
   text("runner_options", "", "Beam's, e.g. '--flink_master=HOST:PORT'.")
+  flags.DEFINE_integer(
+    "vectors_width", 0, "Numbers of an XDL image record; 0: found.", 0
+  )
   flags.DEFINE_bool("infer", False, "Print a schema for the log, do no more.")
   command.define_devices()
   app.run(main, flags_parser=command.parse_flags)

@@ -8,11 +8,11 @@ says what made them. Vectors that the user brought lie in
 features/precomputed, with the image keys beside them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import dataclasses
+import itertools
 import json
 import pathlib
-from typing import Any
 
 from jaxtyping import Float
 import numpy as np
@@ -141,26 +141,25 @@ def write_precomputed(
   vectors: source.Vectors,
   wanted: frozenset[str],
   dtype: str,
-  bad: source.Bad,
-) -> dict[str, Any]:
+) -> int:
   """Stores the user's own vectors, in the order of their source, from row 1.
 
   Row 0 is their mean: an image without a vector teaches nothing.
 
+  Returns:
+    How many there are.
+
   Raises:
-    InputError: a wanted key has no vector, and `bad` says stop; or none has.
+    InputError: none of the wanted keys has a vector.
   """
-  keys = [key for key in vectors.keys() if key in wanted]  # noqa: SIM118
-  missing = sorted(wanted - frozenset(keys))
-  for key in missing:
-    bad.report("vectors", f"image {key!r}", "named by the log, has no vector")
-  if not keys:
+  keys, mean = [""], np.zeros(vectors.width)
+  for names, block in vectors.read(wanted):
+    keys += names
+    mean += block.sum(0, dtype=np.float64)
+  if len(keys) == 1:
     raise errors.InputError(
-      f"none of the {len(wanted)} images that the log names has a vector"
+      "none of the images that the log names has a vector"
     )
-  mean, count = np.zeros(vectors.width), 0
-  for _, block in vectors.read(frozenset(keys)):
-    mean, count = mean + block.sum(0, dtype=np.float64), count + len(block)
   encoder = Encoder(
     name=PRECOMPUTED,
     digest=PRECOMPUTED,
@@ -168,22 +167,22 @@ def write_precomputed(
     dtype=dtype,
     notice="vectors made elsewhere",
   )
-  first = (mean / count).astype(np.float32)[None]
-
-  def parts() -> Iterator[np.ndarray]:
-    waiting = [first]
-    for _, block in vectors.read(frozenset(keys)):
-      waiting.append(block)
-      joined = np.concatenate(waiting)
-      while len(joined) >= PART_ROWS:
-        yield joined[:PART_ROWS]
-        joined = joined[PART_ROWS:]
-      waiting = [joined]
-    if len(waiting[0]):
-      yield waiting[0]
-
-  keys = ["", *keys]
-  for part, block in enumerate(parts()):
+  first = (mean / (len(keys) - 1)).astype(np.float32)[None]
+  blocks = (block for _, block in vectors.read(wanted))
+  for part, block in enumerate(_cut(itertools.chain([first], blocks))):
     write_part(root, encoder, part, keys[rows_of(part, keys)], block)
   finish(root, encoder)
-  return {"keys": len(keys) - 1, "bad": bad.found, "bad_count": bad.count}
+  return len(keys) - 1
+
+
+def _cut(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+  """The same rows in blocks of PART_ROWS, the last one of fewer."""
+  waiting: list[np.ndarray] = []
+  for block in blocks:
+    joined = np.concatenate([*waiting, block])
+    while len(joined) >= PART_ROWS:
+      yield joined[:PART_ROWS]
+      joined = joined[PART_ROWS:]
+    waiting = [joined]
+  if len(waiting[0]):
+    yield waiting[0]

@@ -14,6 +14,9 @@ from dicm_jax import errors
 VERSION = 1
 """Grows whenever the same bytes decode to other pixels: caches depend on it."""
 
+MAX_BYTES = 64 << 20
+"""Largest encoded picture: readers stop there, so none fills the memory."""
+
 MAX_PIXELS = 64_000_000
 """Largest width x height that is decoded; 64 Mpx take Pillow 256 MB as RGB."""
 
@@ -66,10 +69,15 @@ def decode(
 
   Raises:
     errors.InputError: the picture is empty, damaged, cut short, of an unknown
-      format, of 32 bits a channel, or larger than `MAX_PIXELS` or `MAX_SIDE`.
+      format, of 32 bits a channel, or larger than `MAX_BYTES`, `MAX_PIXELS` or
+      `MAX_SIDE`.
   """
   if not data:
     raise errors.InputError(f"{name}: the file is empty; expected a picture")
+  if len(data) > MAX_BYTES:
+    raise errors.InputError(
+      f"{name}: expected a picture of at most {MAX_BYTES >> 20} MiB; found more"
+    )
   try:
     with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
       # Only the header has been read here, so a bomb costs nothing.

@@ -138,7 +138,8 @@ class Log:
   """Columns that every log has."""
 
   label: str
-  """1 clicked, 0 not; see `positive_from`."""
+  """1 clicked, 0 not; see `positive_from`. Empty: the log holds clicks alone,
+  and [negatives] makes up the rest."""
   user: str
   """The unit of histories and of GAUC."""
   time: str
@@ -271,6 +272,11 @@ class Schema:
       )
     if self.history.min_dwell and not self.log.dwell:
       raise errors.InputError("[history] min_dwell needs a column [log] dwell")
+    if not self.log.label and not self.negatives.per_positive:
+      raise errors.InputError(
+        "[log] label: expected a column; only a log of clicks alone, with "
+        "[negatives] per_positive >= 1, goes without"
+      )
     if self.negatives.per_positive and self.items is None:
       raise errors.InputError(
         "[negatives] draws from the item table, so it needs [items]"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator
 import dataclasses
 import pathlib
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 import numpy as np
@@ -33,6 +33,10 @@ class Bad:
     self.policy = policy
     self.count = 0
     self.found: list[dict[str, str | int]] = []
+
+  def summary(self) -> dict[str, Any]:
+    """As plain values, for a stage's result and the manifest."""
+    return {"bad": self.found, "bad_count": self.count}
 
   def report(self, file: pathlib.Path | str, line: int | str, what: str):
     """Raises InputError, or notes the line and returns.
@@ -71,6 +75,10 @@ class Events:
   read: ReadEvents
   items: pa.Table | None = None
   """The item table, see `schema.items_schema`; keys without repeats."""
+  items_file: pathlib.Path | None = None
+  """Where the item table came from, for messages."""
+  bad: Bad = dataclasses.field(default_factory=Bad)
+  """What reading the item table left out."""
   notice: str = ""
   """What every report must say, e.g. by which rule ratings became clicks."""
 
@@ -80,11 +88,7 @@ class Pictures(Protocol):
   """Encoded pictures by key, in an order that never changes."""
 
   def keys(self) -> Iterator[str]:
-    """All keys, without decoding anything; no key twice.
-
-    Raises:
-      InputError: a key occurs twice; the message names both places.
-    """
+    """All keys, without decoding anything; no key twice."""
     ...
 
   def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
@@ -103,5 +107,8 @@ class Vectors(Protocol):
   def read(
     self, wanted: Collection[str]
   ) -> Iterator[tuple[list[str], Float[np.ndarray, "n width"]]]:
-    """The wanted ones in the order of `keys`, in blocks of n <= 4096."""
+    """The wanted ones in the order of `keys`, in blocks of n <= 4096.
+
+    A wanted vector that is wrong is reported once and left out each time.
+    """
     ...

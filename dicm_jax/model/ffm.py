@@ -49,8 +49,8 @@ class FFM(nnx.Module):
     self.num_user = len(fields.user) + config.sees_behaviours
     self._check_widths()
     size = (config.id_width - 1) // max(self.num_ad, self.num_user)
-    shape = (self.num_user, self.num_ad, size)
-    self.population = nnx.Param(jnp.zeros(shape))
+    # One axis, as a bias: what all like is not to be penalised.
+    self.population = nnx.Param(jnp.zeros(self.num_user * self.num_ad * size))
     numbers = fields.ad_dense + fields.user_dense
     self.of_numbers = nnx.Linear(numbers, 1, rngs=rngs) if numbers else None
     self.bias = nnx.Param(jnp.zeros(()))
@@ -103,8 +103,9 @@ class FFM(nnx.Module):
     shape = (len(ads), -1, most, ads.shape[2] // most)
     for_users = ads.reshape(shape)[:, :, : self.num_user]
     for_ads = users.reshape(shape)[:, :, : self.num_ad]
+    population = self.population[...].reshape(self.num_user, self.num_ad, -1)
     return jnp.einsum("bijk,bjik->b", for_users, for_ads) + jnp.einsum(
-      "bijk,jik->b", for_users, self.population[...]
+      "bijk,jik->b", for_users, population
     )
 
   def _context(self, ids, inputs: Inputs) -> list[Float[Array, "b D"]]:

@@ -70,10 +70,9 @@ def pairs_by_hand(ads, users, population, k: int):
 
 def with_population(net):
   """Gives the net the tastes of a population, which begin at 0."""
-  shape = net.population[...].shape
-  drawn = np.random.default_rng(5).normal(size=shape)
+  drawn = np.random.default_rng(5).normal(size=net.population[...].shape)
   net.population[...] = jnp.asarray(drawn, jnp.float32)
-  return drawn
+  return drawn.reshape(net.num_user, net.num_ad, -1)
 
 
 @pytest.mark.parametrize("images", NUM_FIELDS)
@@ -112,7 +111,7 @@ def test_ffm_equals_a_loop_over_pairs_of_fields(images):
 def test_ffm_products_equal_numbers_worked_out_on_paper():
   config = hand_made.config("ffm", id_width=4)  # A weight and 1 for each of 3.
   net = hand_made.net(config)
-  net.population[...] = jnp.zeros((3, 3, 1))
+  net.population[...] = jnp.zeros(9)
   ads = jnp.array([[[1.0, 2, 3], [4, 5, 6], [0, 0, 0]]])
   users = jnp.array([[[1.0, 10, 0], [100, 0, 0], [0, 1000, 0]]])
   # Ad 0: 1 x 1 + 2 x 100 + 3 x 0; ad 1: 4 x 10 + 5 x 0 + 6 x 1000.

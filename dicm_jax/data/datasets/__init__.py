@@ -1,6 +1,6 @@
 """Public data sets, read as their publishers lay them out.
 
-Each reader is a function (folder, bad) -> source.Events; nothing is ever
+Each reader is a function (samples, bad) -> source.Events; nothing is ever
 downloaded. What became a click, and what did not, stands in `Events.notice`.
 """
 

@@ -16,8 +16,6 @@ NOTICE = (
   "one as an impression without; each user's last tenth is the test."
 )
 
-_COLUMNS = ("parent_asin", "title", "main_category", "store")
-
 SCHEMA = schema.Schema(
   log=schema.Log(
     label="rating",
@@ -52,18 +50,29 @@ SCHEMA = schema.Schema(
 )
 
 
-def events(folder: pathlib.Path, bad: source.Bad) -> source.Events:
+def events(samples: pathlib.Path, bad: source.Bad) -> source.Events:
   """Reads one category's reviews, with its metadata as the item table.
 
+  Args:
+    samples: the folder; of a folder with several categories, one's reviews.
+    bad: is told of wrong lines of the metadata.
+
   Raises:
-    InputError: a file is missing or a line of the metadata is wrong.
+    InputError: a file is missing or not the only one; or a line of the metadata
+      is wrong and `bad` says stop.
   """
-  meta = download.find(folder, "meta_*.jsonl*", WHERE)
-  reviews = download.find(folder, meta.name.removeprefix("meta_"), WHERE)
+  category = "*"
+  if samples.is_file():
+    category = samples.name.removeprefix("meta_").partition(".")[0]
+    samples = samples.parent
+  meta = download.find(samples, f"meta_{category}.jsonl*", WHERE)
+  category = meta.name.removeprefix("meta_").partition(".")[0]
+  reviews = download.find(samples, f"{category}.jsonl*", WHERE)
   return source.Events(
     schema=SCHEMA,
     files=(reviews,),
     read=table.read,
-    items=download.items(download.raw(meta, _COLUMNS), SCHEMA, bad, meta),
+    items=table.read_items(meta, SCHEMA, bad),
+    items_file=meta,
     notice=NOTICE,
   )

@@ -9,13 +9,10 @@ import pathlib
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 
-from dicm_jax import errors
 from dicm_jax.data import schema, source
 from dicm_jax.data.datasets import download
-from dicm_jax.data.readers import columns
+from dicm_jax.data.readers import columns, delimited, table
 
 WHERE = (
   "https://ailab.criteo.com/ressources (Kaggle display advertising challenge: "
@@ -29,6 +26,7 @@ NOTICE = (
 
 COUNTS = tuple(f"I{n}" for n in range(1, 14))
 IDS = tuple(f"C{n}" for n in range(1, 27))
+FORM = delimited.Layout("\t", quoted=False, header=("label", *COUNTS, *IDS))
 DAYS = 7
 
 
@@ -45,14 +43,14 @@ def _schema(lines: int) -> schema.Schema:
   )
 
 
-def events(folder: pathlib.Path, bad: source.Bad) -> source.Events:
+def events(samples: pathlib.Path, bad: source.Bad) -> source.Events:
   """Reads train.txt; a line's number stands for user and time.
 
   Raises:
     InputError: the file is missing.
   """
   del bad  # There is no item table.
-  path = download.find(folder, "train.txt", WHERE)
+  path = download.find(samples, "train.txt", WHERE)
   with path.open("rb") as file:
     lines = sum(
       block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b"")
@@ -68,37 +66,24 @@ def read(
   """Yields blocks of events.
 
   Raises:
-    InputError: a line has another number of fields, or a value is wrong.
+    InputError: a line has another number of fields or a value is wrong, and
+      `bad` says stop; or the file cannot be read.
   """
-  names = ["label", *COUNTS, *IDS]
-  reader = pyarrow.csv.open_csv(
-    path,
-    pyarrow.csv.ReadOptions(column_names=names, block_size=8 << 20),
-    pyarrow.csv.ParseOptions(delimiter="\t", quote_char=False),
-    pyarrow.csv.ConvertOptions(
-      column_types={name: pa.string() for name in names},
-      strings_can_be_null=True,
-      null_values=[""],
-    ),
-  )
-  first = 1
-  try:
-    for batch in reader:
-      lines = np.arange(first, first + len(batch))
-      first += len(batch)
-      raw = _logarithms(pa.Table.from_batches([batch]))
-      raw = raw.append_column("line", pa.array(lines))
-      yield columns.events(raw, lines, wanted, bad, path)
-  except pa.ArrowInvalid as e:
-    raise errors.InputError(f"{path}: {e}") from e
+  for lines, raw in table.raw_blocks(path, None, bad, FORM):
+    raw = raw.append_column("line", pa.array(lines))
+    block = columns.events(raw, lines, wanted, bad, path)
+    for field in wanted.feature:
+      if field.column in COUNTS and field.kind == "dense":
+        logs = _logarithms(block[field.name].combine_chunks())
+        place = block.column_names.index(field.name)
+        block = block.set_column(place, field.name, logs)
+    yield block
 
 
-def _logarithms(raw: pa.Table) -> pa.Table:
-  """Counts as log(1 + x); the few negative ones (of I2) count as 0."""
-  for name in COUNTS:
-    column = raw[name].cast(pa.float64())
-    least = pc.call_function("max_element_wise", [column, 0.0])
-    least = pc.call_function("if_else", [column.is_null(), None, least])
-    logs = pc.call_function("log1p", [least])
-    raw = raw.set_column(raw.column_names.index(name), name, logs)
-  return raw
+def _logarithms(counts: pa.Array) -> pa.Array:
+  """Lists of log(1 + x); the few negative x (of I2) count as 0."""
+  found = counts.flatten().to_numpy().astype(np.float64)
+  logs = np.log1p(np.maximum(found, 0)).astype(np.float32)
+  lengths = counts.value_lengths().to_numpy()
+  offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+  return pa.ListArray.from_arrays(pa.array(offsets), pa.array(logs))

@@ -27,9 +27,7 @@ _ARTICLE = (
 """Columns of articles.csv that become ids of the article."""
 
 SCHEMA = schema.Schema(
-  log=schema.Log(
-    label="label", user="customer_id", time="t_dat", time_unit="iso"
-  ),
+  log=schema.Log(label="", user="customer_id", time="t_dat", time_unit="iso"),
   items=schema.Items(
     key="article_id", fields=("article", *_ARTICLE, "words", "photograph")
   ),
@@ -58,21 +56,22 @@ SCHEMA = schema.Schema(
 )
 
 
-def events(folder: pathlib.Path, bad: source.Bad) -> source.Events:
+def events(samples: pathlib.Path, bad: source.Bad) -> source.Events:
   """Reads transactions_train.csv, with articles.csv as the item table.
 
   Article numbers keep their leading zero: the photographs are named so.
 
   Raises:
-    InputError: a file is missing or a line of articles.csv is wrong.
+    InputError: a file is missing; or a line of articles.csv is wrong and `bad`
+      says stop.
   """
-  purchases = download.find(folder, "transactions_train.csv", WHERE)
-  articles = download.find(folder, "articles.csv", WHERE)
-  raw = download.raw(articles, ("article_id", "prod_name", *_ARTICLE))
+  purchases = download.find(samples, "transactions_train.csv", WHERE)
+  articles = download.find(samples, "articles.csv", WHERE)
   return source.Events(
     schema=SCHEMA,
     files=(purchases,),
-    read=table.read_positives,
-    items=download.items(raw, SCHEMA, bad, articles),
+    read=table.read,
+    items=table.read_items(articles, SCHEMA, bad),
+    items_file=articles,
     notice=NOTICE,
   )

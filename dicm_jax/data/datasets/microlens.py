@@ -2,9 +2,11 @@
 
 import pathlib
 
+import numpy as np
+
 from dicm_jax.data import schema, source
 from dicm_jax.data.datasets import download
-from dicm_jax.data.readers import table
+from dicm_jax.data.readers import columns, table
 
 WHERE = (
   "https://github.com/westlake-repl/MicroLens (MicroLens-*_pairs.csv and the "
@@ -17,7 +19,7 @@ NOTICE = (
 )
 
 SCHEMA = schema.Schema(
-  log=schema.Log(label="label", user="user", time="timestamp", time_unit="ms"),
+  log=schema.Log(label="", user="user", time="timestamp", time_unit="ms"),
   items=schema.Items(key="item", fields=("video", "cover")),
   feature=(
     schema.Field(name="user_id", side="user", kind="id", column="user"),
@@ -33,18 +35,20 @@ SCHEMA = schema.Schema(
 )
 
 
-def events(folder: pathlib.Path, bad: source.Bad) -> source.Events:
+def events(samples: pathlib.Path, bad: source.Bad) -> source.Events:
   """Reads the pairs; every video that occurs is an item.
 
   Raises:
-    InputError: the file is missing.
+    InputError: the file is missing, or there are several.
   """
-  pairs = download.find(folder, "*pairs.csv", WHERE)
+  pairs = download.find(samples, "*pairs.csv", WHERE)
   raw = download.distinct(pairs, "item")
+  videos = columns.items(raw, np.arange(len(raw)), SCHEMA, bad, pairs)
   return source.Events(
     schema=SCHEMA,
     files=(pairs,),
-    read=table.read_positives,
-    items=download.items(raw, SCHEMA, bad, pairs),
+    read=table.read,
+    items=table.without_repeats(videos, pairs, bad),
+    items_file=pairs,
     notice=NOTICE,
   )

@@ -4,7 +4,7 @@ import pathlib
 
 from dicm_jax.data import schema, source
 from dicm_jax.data.datasets import download
-from dicm_jax.data.readers import table
+from dicm_jax.data.readers import columns, table
 
 WHERE = (
   "https://grouplens.org/datasets/movielens (ratings.csv, movies.csv, "
@@ -37,23 +37,28 @@ SCHEMA = schema.Schema(
 )
 
 
-def events(folder: pathlib.Path, bad: source.Bad) -> source.Events:
+def events(samples: pathlib.Path, bad: source.Bad) -> source.Events:
   """Reads ratings.csv, and movies.csv with links.csv as the item table.
 
   Raises:
-    InputError: a file is missing or a line of an item file is wrong.
+    InputError: a file is missing; or a line of an item file is wrong and `bad`
+      says stop.
   """
-  ratings = download.find(folder, "ratings.csv", WHERE)
-  movies = download.find(folder, "movies.csv", WHERE)
-  links = download.find(folder, "links.csv", WHERE)
-  joined = download.raw(movies, ("movieId", "genres")).join(
-    download.raw(links, ("movieId", "tmdbId")), "movieId"
+  ratings = download.find(samples, "ratings.csv", WHERE)
+  movies = download.find(samples, "movies.csv", WHERE)
+  links = download.find(samples, "links.csv", WHERE)
+  posters = download.raw(links, ("movieId", "tmdbId"), bad)
+  joined = download.raw(movies, ("movieId", "genres"), bad).join(
+    posters.drop_columns(["line"]), "movieId"
   )
-  joined = joined.sort_by("movieId")  # A join keeps no order.
+  joined = joined.sort_by("line").combine_chunks()  # A join keeps no order.
+  lines = joined["line"].to_numpy()
+  made = columns.items(joined, lines, SCHEMA, bad, movies)
   return source.Events(
     schema=SCHEMA,
     files=(ratings,),
     read=table.read,
-    items=download.items(joined, SCHEMA, bad, movies),
+    items=table.without_repeats(made, movies, bad),
+    items_file=movies,
     notice=NOTICE,
   )

@@ -105,7 +105,7 @@ def _tally(encoded) -> dict[str, int]:
 
 def _bad(job: Job) -> dict[str, Any]:
   """What --on_bad=skip left out."""
-  parts = job.reads()
+  parts = [job.events.bad.summary(), *job.reads()]
   if job.images_marker.exists():
     parts.append(json.loads(job.images_marker.read_text()))
   entries = [entry for part in parts for entry in part["bad"]]

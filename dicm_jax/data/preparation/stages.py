@@ -22,9 +22,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dicm_jax.data import files, image_store, source
+from dicm_jax.data import feature_files, files, image_store, source
 from dicm_jax.data import schema as schema_lib
-from dicm_jax.data.preparation import encode, grouping, learning, spill
+from dicm_jax.data.preparation import (
+  encode,
+  grouping,
+  learning,
+  places,
+  spill,
+)
 from dicm_jax.data.preparation.job import SPLITS, Job
 
 Run = Callable[[Callable[[int], Any], int, str], None]
@@ -84,8 +90,7 @@ def read(job: Job, number: int) -> None:
       "chunks": made,
       "events": total,
       "newest": newest,
-      "bad": bad.found,
-      "bad_count": bad.count,
+      **bad.summary(),
     }
 
   files.once(job.read_marker(number), work)
@@ -149,13 +154,34 @@ def _read_grouped(path: pathlib.Path) -> grouping.Grouped:
   )
 
 
-def store_pictures(job: Job, pictures: source.Pictures) -> dict[str, Any]:
-  """Fills the image store; returns what is missing or damaged."""
-  bad = source.Bad(job.on_bad)
-  keys = image_store.write(
-    job.out / "images", pictures, learning.wanted_pictures(job), bad
-  )
-  return {"keys": len(keys), "bad": bad.found, "bad_count": bad.count}
+def store_pictures(
+  job: Job, pictures: source.Pictures, bad: source.Bad | None = None
+) -> dict[str, Any]:
+  """Fills the image store; returns what is missing or damaged.
+
+  Args:
+    job: its events are grouped.
+    pictures: where they come from.
+    bad: what opening the pictures reported goes on here.
+
+  Raises:
+    InputError: a picture is missing or damaged, and the job says stop.
+  """
+  bad = bad or source.Bad(job.on_bad)
+  wanted = learning.wanted_pictures(job)
+  there = places.available(job, wanted, pictures.keys(), bad)
+  keys = image_store.write(job.out / "images", pictures, there, bad)
+  return {"keys": len(keys), **bad.summary()}
+
+
+def store_vectors(
+  job: Job, vectors: source.Vectors, dtype: str, bad: source.Bad
+) -> dict[str, Any]:
+  """As `store_pictures`, for vectors made elsewhere, stored as `dtype`."""
+  wanted = learning.wanted_pictures(job)
+  there = places.available(job, wanted, vectors.keys(), bad)
+  count = feature_files.write_precomputed(job.out, vectors, there, dtype)
+  return {"keys": count, **bad.summary()}
 
 
 def encode_one(job: Job, partition: int) -> None:

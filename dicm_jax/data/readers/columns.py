@@ -1,18 +1,18 @@
 """Raw columns of a log to the columns that the schema asks for."""
 
-import datetime
+from collections.abc import Callable
 import math
 import pathlib
 from typing import NamedTuple
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dicm_jax.data import schema as schema_lib
 from dicm_jax.data import source
-from dicm_jax.data.readers import pictures
+from dicm_jax.data.readers import pictures, values
 
 _SUFFIXES = "|".join(s.removeprefix(".") for s in pictures.SUFFIXES)
 _MS = {"s": 1000.0, "ms": 1.0, "us": 0.001}
@@ -62,31 +62,34 @@ def events(
   """Makes a block of events; wrong rows are reported and left out.
 
   Args:
-    raw: columns as the file has them: text, numbers, times or lists.
+    raw: columns as the file has them, see `values`.
     lines: line of each row, for messages and the order of ties.
-    schema: of the log.
+    schema: of the log; without a column of labels every row is a click.
     bad: is told of wrong rows.
     path: of the file.
   """
-  log = schema.log
+  log, split = schema.log, schema.split
+  ones = pa.array(np.ones(len(raw), np.float32))
   made: dict[str, tuple[str, Found]] = {
-    "label": (log.label, _label(_column(raw, log.label), log.positive_from)),
-    "user": (log.user, _required(as_text(_column(raw, log.user)))),
-    "time": (log.time, _time(_column(raw, log.time), log.time_unit)),
+    "label": (log.label, _right(ones)),
+    "user": (log.user, _single(raw, log.user, _required)),
+    "time": (log.time, _single(raw, log.time, lambda c: _time(c, log))),
+    "line": ("line", _right(pa.array(lines))),
   }
+  if log.label:
+    found = _single(raw, log.label, lambda c: _label(c, log.positive_from))
+    made["label"] = log.label, found
   if log.group:
-    made["group"] = (log.group, _required(as_text(_column(raw, log.group))))
+    made["group"] = log.group, _single(raw, log.group, _required)
   if log.dwell:
-    made["dwell"] = (log.dwell, _dwell(_column(raw, log.dwell)))
-  if schema.split.rule == "column":
-    texts = as_text(_column(raw, schema.split.column)).fill_null("")
-    flags = pc.call_function("equal", [texts, schema.split.test_value])
-    made["test"] = (schema.split.column, _right(flags))
+    made["dwell"] = log.dwell, _single(raw, log.dwell, _dwell)
+  if split.rule == "column":
+    found = _single(raw, split.column, lambda c: _same(c, split.test_value))
+    made["test"] = split.column, found
   if schema.items:
     key = schema.items.key
-    made["item"] = (key, _required(as_text(_column(raw, key))))
+    made["item"] = key, _single(raw, key, _required)
   made |= _features(raw, _own(schema))
-  made["line"] = ("line", _right(pa.array(lines)))
   return _kept(made, lines, schema_lib.block_schema(schema), bad, path)
 
 
@@ -97,147 +100,120 @@ def items(
   bad: source.Bad,
   path: pathlib.Path,
 ) -> pa.Table:
-  """Makes lines of the item table; see `events`."""
+  """Makes rows of the item table and a column `line`; see `events`."""
   assert schema.items is not None
   key = schema.items.key
-  made = {"item": (key, _required(as_text(_column(raw, key))))}
+  made = {
+    "item": (key, _single(raw, key, _required)),
+    "line": ("line", _right(pa.array(lines))),
+  }
   made |= _features(
     raw, [f for f in schema.feature if f.name in schema.in_items]
   )
-  return _kept(made, lines, schema_lib.items_schema(schema), bad, path)
+  wanted = schema_lib.items_schema(schema)
+  wanted = wanted.append(pa.field("line", pa.int64()))
+  return _kept(made, lines, wanted, bad, path)
 
 
 def _column(raw: pa.Table, name: str) -> pa.Array:
   return raw[name].combine_chunks()
 
 
+def _single(
+  raw: pa.Table, name: str, make: Callable[[pa.Array], Found]
+) -> Found:
+  """What `make` makes of a column of single values; a list is wrong."""
+  column = _column(raw, name)
+  ones, many = values.parts(column)
+  found = make(ones)
+  if many is None:
+    return found
+  wrong = found.wrong | ~values.is_null(many)
+  return found._replace(wrong=wrong, raw=column)
+
+
 def _kept(made, lines, wanted: pa.Schema, bad: source.Bad, path) -> pa.Table:
   """The columns without the rows that have something wrong."""
   wrong = np.zeros(len(lines), bool)
-  for column, found in made.values():
-    for row in np.flatnonzero(found.wrong & ~wrong).tolist():
-      value = found.raw[row].as_py()
-      bad.report(
-        path,
-        int(lines[row]),
-        f"field {column!r}: expected {found.expected}, found {value!r}",
-      )
+  for _, found in made.values():
     wrong |= found.wrong
+  for row in np.flatnonzero(wrong).tolist():
+    column, found = next(f for f in made.values() if f[1].wrong[row])
+    bad.report(
+      path,
+      int(lines[row]),
+      f"field {column!r}: expected {found.expected}, found "
+      f"{_shown(found.raw[row].as_py())}",
+    )
   arrays = [made[name][1].values for name in wanted.names]
   table = pa.table(arrays, names=wanted.names).cast(wanted)
   return table if not wrong.any() else table.filter(pa.array(~wrong))
 
 
-def _right(values: pa.Array) -> Found:
-  return Found(values, np.zeros(len(values), bool), "", values)
+def _shown(value) -> str:
+  if isinstance(value, dict):  # Of `values.MIXED`.
+    value = value["many"] if value["one"] is None else value["one"]
+  text = repr(value)
+  return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _required(text: pa.Array) -> Found:
-  return Found(text, _is_null(text), "a value", text)
+def _right(column: pa.Array) -> Found:
+  return Found(column, np.zeros(len(column), bool), "", column)
 
 
-def _is_null(values: pa.Array) -> Bool[np.ndarray, " n"]:
-  return values.is_null().to_numpy(zero_copy_only=False)
+def _required(column: pa.Array) -> Found:
+  text = values.as_text(column)
+  return Found(text, values.is_null(text), "one value", text)
 
 
-def as_text(values: pa.Array) -> pa.Array:
-  """Any single-valued column as text; empty text is null.
-
-  Whole numbers have no decimal point, whatever type a file keeps them in: an
-  id column with gaps is often one of floats.
-  """
-  kind = values.type
-  if pa.types.is_dictionary(kind):
-    return as_text(values.dictionary_decode())
-  if pa.types.is_floating(kind):
-    numbers = values.to_numpy(zero_copy_only=False)
-    whole = np.isfinite(numbers) & (numbers == np.rint(numbers))
-    texts = [
-      None if v != v else str(int(v)) if w else repr(v)
-      for v, w in zip(numbers.tolist(), whole.tolist(), strict=True)
-    ]
-    return pa.array(texts, pa.string())
-  text = values.cast(pa.string())
-  empty = pc.call_function("equal", [text, ""])
-  return pc.call_function("if_else", [empty, None, text]).cast(pa.string())
+def _same(column: pa.Array, value: str) -> Found:
+  text = values.as_text(column).fill_null("")
+  same = pc.call_function("equal", [text, value])
+  return Found(same, np.zeros(len(same), bool), "one value", column)
 
 
-def _numbers(values: pa.Array) -> Float[np.ndarray, " n"]:
-  """Any single-valued column as numbers; NaN where there is none."""
-  if pa.types.is_dictionary(values.type):
-    return _numbers(values.dictionary_decode())
-  if pa.types.is_boolean(values.type):
-    values = values.cast(pa.int8())
-  try:
-    numbers = values.cast(pa.float64())
-  except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-    parsed = [_number(value) for value in values.to_pylist()]
-    return np.array(parsed, np.float64)
-  return numbers.fill_null(math.nan).to_numpy(zero_copy_only=False)
-
-
-def _number(value) -> float:
-  try:
-    return float(value)
-  except (TypeError, ValueError):
-    return math.nan
-
-
-def _label(values: pa.Array, positive_from: float) -> Found:
-  numbers = _numbers(_booleans(values))
+def _label(column: pa.Array, positive_from: float) -> Found:
+  numbers = values.numbers(values.booleans(column))
   if math.isnan(positive_from):
     wrong = ~np.isin(numbers, (0.0, 1.0))
     labels, expected = np.where(wrong, 0, numbers), "0 or 1"
   else:
     wrong = ~np.isfinite(numbers)
     labels, expected = numbers >= positive_from, "a number"
-  return Found(pa.array(labels.astype(np.float32)), wrong, expected, values)
+  return Found(pa.array(labels.astype(np.float32)), wrong, expected, column)
 
 
-def _booleans(values: pa.Array) -> pa.Array:
-  """Text "true" and "false" as 1 and 0; all else as it is."""
-  if not pa.types.is_string(values.type):
-    return values
-  lower = pc.call_function("utf8_lower", [values])
-  for text, number in (("true", "1"), ("false", "0")):
-    same = pc.call_function("equal", [lower, text])
-    values = pc.call_function("if_else", [same, number, values])
-  return values
-
-
-def _dwell(values: pa.Array) -> Found:
+def _dwell(column: pa.Array) -> Found:
   """Seconds; a missing one counts as none."""
-  numbers = _numbers(values)
-  wrong = ~np.isfinite(numbers) & ~_is_null(as_text(values)) | (numbers < 0)
-  seconds = np.nan_to_num(numbers).astype(np.float32)
-  return Found(pa.array(seconds), wrong, "seconds, >= 0", values)
+  numbers, finite = _float32(values.numbers(column))
+  there = ~values.is_null(values.as_text(column))
+  wrong = (~finite & there) | (numbers < 0)
+  return Found(pa.array(numbers), wrong, "seconds, >= 0", column)
 
 
-def _time(values: pa.Array, unit: str) -> Found:
+def _float32(numbers):
+  """As float32, and which are finite; those that are not become 0."""
+  with np.errstate(over="ignore"):
+    found = numbers.astype(np.float32)
+  finite = np.isfinite(found)
+  return np.where(finite, found, np.float32(0)), finite
+
+
+def _time(column: pa.Array, log: schema_lib.Log) -> Found:
   """Milliseconds since 1970."""
-  if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
-    times = values.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
-    return Found(times.fill_null(0), _is_null(times), "a time", values)
-  if unit == "iso":
-    parsed = [_iso(value) for value in values.to_pylist()]
+  if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
+    times = column.cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
+    return Found(times.fill_null(0), values.is_null(times), "a time", column)
+  if log.time_unit == "iso":
+    parsed = [values.iso(value) for value in column.to_pylist()]
     times = pa.array(parsed, pa.int64())
     expected = "an ISO date or time such as 2026-01-31T12:00:00"
-    return Found(times.fill_null(0), _is_null(times), expected, values)
-  numbers = _numbers(values) * _MS[unit]
+    return Found(times.fill_null(0), values.is_null(times), expected, column)
+  numbers = values.numbers(column) * _MS[log.time_unit]
   wrong = ~(np.abs(numbers) < 2**53)
   times = np.rint(np.where(wrong, 0, numbers)).astype(np.int64)
-  expected = f"a time in {unit} since 1970"
-  return Found(pa.array(times), wrong, expected, values)
-
-
-def _iso(text) -> int | None:
-  try:
-    found = datetime.datetime.fromisoformat(text)
-  except (TypeError, ValueError):
-    return None
-  if found.tzinfo is None:
-    found = found.replace(tzinfo=datetime.UTC)
-  return round(found.timestamp() * 1000)
+  expected = f"a time in {log.time_unit} since 1970"
+  return Found(pa.array(times), wrong, expected, column)
 
 
 def _features(
@@ -247,23 +223,23 @@ def _features(
   for field in fields:
     column = _column(raw, field.column)
     if field.weighted:
-      values, weights = _weighted(column, field.separator)
+      found, weights = _weighted(column, field.separator)
       out[schema_lib.weight_column(field.name)] = field.column, weights
-    elif field.kind == "id":
-      values = _right(_single(column))
-    elif field.kind == "image":
-      values = _right(_bare(_single(column)))
+    elif field.kind in ("id", "image"):
+      text, wrong = values.only(column)
+      text = _bare(text) if field.kind == "image" else text
+      found = Found(text, wrong, "one value", column)
     elif field.kind == "dense":
-      values = _dense(column, field)
+      found = _dense(column, field)
     elif field.kind == "text":
-      values = _right(_words(_single(column)))
+      found = _right(values.words(column))
     else:
-      lists = _lists(column, field.separator)
+      lists = values.lists(column, field.separator)
       if field.kind == "images":
         parts = _bare(lists.flatten())
         lists = pa.ListArray.from_arrays(lists.offsets, parts)
-      values = _right(lists)
-    out[field.name] = field.column, values
+      found = _right(lists)
+    out[field.name] = field.column, found
   return out
 
 
@@ -275,107 +251,42 @@ def _bare(text: pa.Array) -> pa.Array:
   return text
 
 
-def _is_list(values: pa.Array) -> bool:
-  kind = values.type
-  return (
-    pa.types.is_list(kind)
-    or pa.types.is_large_list(kind)
-    or pa.types.is_fixed_size_list(kind)
-  )
-
-
-def _single(values: pa.Array) -> pa.Array:
-  """Text of a column that may hold lists: the first value of each."""
-  if not _is_list(values):
-    return as_text(values)
-  lists = _lists(values, "")
-  lengths = lists.value_lengths().fill_null(0).to_numpy()
-  starts = np.cumsum(lengths) - lengths
-  texts = lists.flatten().to_pylist()
-  return pa.array(
-    [texts[s] if n else None for s, n in zip(starts, lengths, strict=True)],
-    pa.string(),
-  )
-
-
-def _lists(values: pa.Array, separator: str) -> pa.Array:
-  """Lists of text, without empty values; a missing list is empty."""
-  if _is_list(values):
-    lists = values.cast(pa.list_(values.type.value_type))
-    lengths = lists.value_lengths().fill_null(0).to_numpy()
-    parts = as_text(lists.flatten())
-  else:
-    text = as_text(values).fill_null("")
-    split = pc.call_function(
-      "split_pattern", [text], pc.SplitPatternOptions(separator)
-    )
-    lengths = split.value_lengths().to_numpy()
-    parts = as_text(pc.call_function("utf8_trim_whitespace", [split.flatten()]))
-  return _nested(parts, lengths)
-
-
-def _nested(parts: pa.Array, lengths) -> pa.Array:
-  """Lists of the given lengths, nulls among their values left out."""
-  there = ~_is_null(parts)
-  ends = np.concatenate([[0], np.cumsum(lengths)])
-  offsets = np.concatenate([[0], np.cumsum(there)])[ends].astype(np.int32)
-  return pa.ListArray.from_arrays(pa.array(offsets), parts.drop_null())
-
-
-def _words(text: pa.Array) -> pa.Array:
-  """Lower-case words: runs of letters and digits of any script."""
-  lower = pc.call_function("utf8_lower", [text.fill_null("")])
-  split = pc.call_function(
-    "split_pattern_regex",
-    [lower],
-    pc.SplitPatternOptions(r"[^\p{L}\p{N}]+"),
-  )
-  return _nested(as_text(split.flatten()), split.value_lengths().to_numpy())
-
-
-def _weighted(values: pa.Array, separator: str) -> tuple[Found, Found]:
+def _weighted(column: pa.Array, separator: str) -> tuple[Found, Found]:
   """Ids and their weights from `id` and `id:weight`."""
-  lists = _lists(values, separator)
+  lists = values.lists(column, separator)
   lengths = lists.value_lengths().to_numpy()
-  texts = lists.flatten()
-  parts = [text.rpartition(":") for text in texts.to_pylist()]
+  parts = [text.rpartition(":") for text in lists.flatten().to_pylist()]
   ids = [head or tail for head, _, tail in parts]
-  weights = np.array(
-    [_number(tail) if head else 1.0 for head, _, tail in parts], np.float64
+  weights, finite = _float32(
+    np.array(
+      [values.number(tail) if colon else 1.0 for _, colon, tail in parts]
+    )
   )
-  of_row = np.repeat(np.arange(len(lengths)), lengths)
+  right = finite & np.array([bool(head or not c) for head, c, _ in parts], bool)
   wrong = np.zeros(len(lengths), bool)
-  wrong[of_row[~np.isfinite(weights)]] = True
-  offsets = lists.offsets
-  expected = "values `id` or `id:weight`"
-  numbers = pa.array(np.nan_to_num(weights).astype(np.float32))
+  wrong[np.repeat(np.arange(len(lengths)), lengths)[~right]] = True
+  made = pa.ListArray.from_arrays(lists.offsets, pa.array(ids, pa.string()))
   return (
-    Found(
-      pa.ListArray.from_arrays(offsets, pa.array(ids, pa.string())),
-      wrong,
-      expected,
-      values,
-    ),
-    _right(pa.ListArray.from_arrays(offsets, numbers)),
+    Found(made, wrong, "values `id` or `id:weight`", column),
+    _right(pa.ListArray.from_arrays(lists.offsets, pa.array(weights))),
   )
 
 
-def _dense(values: pa.Array, field: schema_lib.Field) -> Found:
+def _dense(column: pa.Array, field: schema_lib.Field) -> Found:
   """Lists of `width` numbers; a missing value is an empty list."""
-  if _is_list(values) or field.width > 1:
-    lists = _lists(values, field.separator)
+  ones, many = values.parts(column)
+  if many is not None or field.width > 1:
+    lists = values.lists(column, field.separator)
     lengths = lists.value_lengths().to_numpy()
-    numbers = _numbers(lists.flatten())
+    numbers, finite = _float32(values.numbers(lists.flatten()))
   else:
-    text = as_text(values)
-    lengths = (~_is_null(text)).astype(np.int64)
-    numbers = _numbers(text.drop_null())
+    text = values.as_text(ones)
+    lengths = (~values.is_null(text)).astype(np.int64)
+    numbers, finite = _float32(values.numbers(text.drop_null()))
   wrong = (lengths != field.width) & (lengths != 0)
   of_row = np.repeat(np.arange(len(lengths)), lengths)
-  wrong[of_row[~np.isfinite(numbers)]] = True
+  wrong[of_row[~finite]] = True
   offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-  made = pa.ListArray.from_arrays(
-    pa.array(offsets), pa.array(numbers.astype(np.float32))
-  )
-  many = "a number" if field.width == 1 else f"{field.width} numbers"
-  return Found(made, wrong, many, values)
+  made = pa.ListArray.from_arrays(pa.array(offsets), pa.array(numbers))
+  many_ = "a number" if field.width == 1 else f"{field.width} numbers"
+  return Found(made, wrong, many_, column)

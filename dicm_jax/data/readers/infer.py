@@ -3,7 +3,6 @@
 from collections.abc import Callable
 import dataclasses
 import datetime
-import functools
 import itertools
 import pathlib
 import re
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from dicm_jax import errors
 from dicm_jax.data import schema as schema_lib
+from dicm_jax.data import source
 from dicm_jax.data.readers import pictures, table
 
 ROWS = 10_000
@@ -24,6 +24,8 @@ _TIME = r".*(time(stamp)?|_ts|_at|date|datetime)$|ts|t_dat"
 _GROUP = r"(session|request|impression|page_?view|view|group)(_?(id|key))?"
 _DWELL = r".*dwell.*|.*read_?time.*|.*stay.*"
 _IMAGE = r".*(image|img|picture|photo|poster|thumbnail).*"
+_OF_IMAGE = r".*(width|height|size|count|num|ratio|area|pos|score)s?$"
+"""Numbers that tell of a picture; none that names one."""
 _SEPARATORS = ("|", ";", " ", ",")
 
 
@@ -90,7 +92,7 @@ def infer(path: pathlib.Path) -> tuple[schema_lib.Schema, list[str]]:
 
 
 def _columns(path: pathlib.Path) -> _Columns:
-  blocks = list(itertools.islice(table.raw_blocks(path, None), 1))
+  blocks = list(itertools.islice(table.raw_blocks(path, None, source.Bad()), 1))
   if not blocks or not len(blocks[0][1]):
     raise errors.InputError(f"{path}: expected rows, found none")
   block = blocks[0][1].slice(0, ROWS)
@@ -119,7 +121,8 @@ def _known(values: list) -> list:
 
 def _is_label(values: list) -> bool:
   texts = {str(v).lower() for v in _known(values)}
-  return texts <= {"0", "1", "true", "false"} and len(texts) == 2
+  known = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
+  return texts <= set(known) and len({known[text] for text in texts}) == 2
 
 
 def _is_number(values: list) -> bool:
@@ -147,50 +150,93 @@ def _time_unit(values: list) -> str:
 
 def _fields(columns: _Columns, user: str) -> tuple[schema_lib.Field, ...]:
   """A feature for each column that is left."""
-  users = columns.values[user]
+  pictures_of = _pictures(columns)
   fields: list[schema_lib.Field] = []
   for name in columns.left:
-    field = _field(name, columns.values[name], users, name == user)
-    if field is None:
+    ours = _free(name, [f.name for f in fields])
+    if _is_constant(columns.values[name]):
       columns.reasons.append(f"{name}: left out, it is always the same")
-      continue
-    if any(f.kind == field.kind for f in fields) and field.kind in (
-      "image",
-      "images",
-    ):
-      columns.reasons.append(f"{name}: left out, a second {field.kind}")
-      continue
-    columns.reasons.append(f"{name}: {field.kind} of the {field.side}")
-    fields.append(field)
+    elif name in pictures_of:
+      field = pictures_of[name]
+      fields.append(dataclasses.replace(field, name=ours))
+      columns.reasons.append(f"{name}: {field.kind} of the {field.side}")
+    else:
+      field = _field(ours, name, columns, user)
+      fields.append(field)
+      columns.reasons.append(f"{name}: {field.kind} of the {field.side}")
+  for name, field in pictures_of.items():
     if field.kind == "image":  # Baselines know pictures by their ids.
-      as_id = dataclasses.replace(field, name=f"{field.name}_id", kind="id")
-      fields.append(as_id)
+      ours = _free(f"{name}_id", [f.name for f in fields])
+      fields.append(
+        schema_lib.Field(
+          name=ours, column=name, side="ad", kind="id", history=True
+        )
+      )
   return tuple(fields)
 
 
-def _field(
-  name: str, values: list, users: list, is_user: bool
-) -> schema_lib.Field | None:
-  """What a column is taken for; None if it always says the same."""
-  known = _known(values)
-  if len({str(v) for v in known}) < 2:
-    return None
-  ours = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+def _is_constant(values: list) -> bool:
+  return len({str(v) for v in _known(values)}) < 2
+
+
+def _free(name: str, taken: list[str]) -> str:
+  """A feature's name from a column's, unlike those taken."""
+  ours = re.sub(r"[^A-Za-z0-9_-]", "_", name).lstrip("_") or "column"
   ours = f"{ours}_id" if ours in schema_lib.RESERVED else ours
-  separator, lists = _list_of(known)
-  make = functools.partial(
-    schema_lib.Field, name=ours, column=name, separator=separator
+  ours = f"log_{ours}" if ours.startswith("history_") else ours
+  numbered = (f"{ours}_{n}" for n in itertools.count(2))
+  return (
+    ours if ours not in taken else next(n for n in numbered if n not in taken)
   )
-  of_user = is_user or _of_user(values, users)
-  if not is_user and _is_image(name, _flat(known, separator, lists)):
-    if lists:
-      return make(kind="images", side="user")
-    return make(kind="image", side="ad", history=True)
+
+
+def _pictures(columns: _Columns) -> dict[str, schema_lib.Field]:
+  """The column of the ad's picture and that of behaviours', where they are.
+
+  Values that are names of picture files say more than a column's name.
+  """
+  found: dict[str, schema_lib.Field] = {}
+  for by_values in (True, False):
+    for name in columns.left:
+      known = _known(columns.values[name])
+      if _is_constant(known):
+        continue
+      separator, lists = _list_of(known)
+      kind = "images" if lists else "image"
+      if any(f.kind == kind for f in found.values()):
+        continue
+      if _is_image(name, _flat(known, separator, lists), by_values):
+        found[name] = schema_lib.Field(
+          name="picture",
+          column=name,
+          separator=separator,
+          kind=kind,
+          side="user" if lists else "ad",
+        )
+  for name, field in found.items():
+    if field.kind == "image" and len(found) == 1:
+      found[name] = dataclasses.replace(field, history=True)
+  return found
+
+
+def _field(
+  ours: str, name: str, columns: _Columns, user: str
+) -> schema_lib.Field:
+  """What a column without pictures is taken for."""
+  values = columns.values[name]
+  known = _known(values)
+  separator, lists = _list_of(known)
+  of_user = name == user or _of_user(values, columns.values[user])
   side = "user" if of_user else "ad"
   kind = "ids" if lists else _kind(known)
   item = bool(re.search(r"item|ad_?id|product|article", ours.lower()))
-  return make(
-    kind=kind, side=side, history=item and (side, kind) == ("ad", "id")
+  return schema_lib.Field(
+    name=ours,
+    column=name,
+    separator=separator,
+    kind=kind,
+    side=side,
+    history=item and (side, kind) == ("ad", "id"),
   )
 
 
@@ -201,10 +247,13 @@ def _flat(known: list, separator: str, lists: bool) -> list[str]:
   return [value for part in parts for value in part]
 
 
-def _is_image(name: str, values: list[str]) -> bool:
-  return bool(re.fullmatch(_IMAGE, name.lower())) or all(
-    value.lower().endswith(pictures.SUFFIXES) for value in values
-  )
+def _is_image(name: str, values: list[str], by_values: bool) -> bool:
+  if by_values:
+    return bool(values) and all(
+      value.lower().endswith(pictures.SUFFIXES) for value in values
+    )
+  name = name.lower()
+  return bool(re.fullmatch(_IMAGE, name)) and not re.fullmatch(_OF_IMAGE, name)
 
 
 def _kind(known: list[str]) -> str:

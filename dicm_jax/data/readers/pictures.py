@@ -1,110 +1,160 @@
 """Encoded pictures by key, from a folder, tar files or Parquet files."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 import pathlib
 import tarfile
+import zlib
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicm_jax import errors
-from dicm_jax.data import source
+from dicm_jax.data import images, source
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+SUFFIXES = (
+  ".jpg",
+  ".jpeg",
+  ".png",
+  ".webp",
+  ".gif",
+  ".bmp",
+  ".tif",
+  ".tiff",
+  ".avif",
+)
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 KEY_COLUMNS = ("image_id", "item_id", "article_id", "asin", "key", "id")
 BYTES_COLUMNS = ("image", "bytes", "jpg", "picture", "data")
-_BATCH = 64
-"""Pictures of a Parquet file read at a time: one may take a megabyte."""
+_BATCH, _BATCH_BYTES = 64, 16 << 20
+"""Pictures of a Parquet file read at a time, and their bytes about, at most."""
+_BUFFER_BYTES = 1 << 20
+"""Of a Parquet file at a time: without, a group of rows is read as a whole."""
+_MOST = images.MAX_BYTES + 1
+"""Bytes of a picture that are read, at most: decoding refuses so many."""
+
+Place = tuple[str, pathlib.Path, str]
+"""A key, and the file and place in it where it stands."""
 
 
-def open_pictures(path: pathlib.Path) -> source.Pictures:
-  """Opens a folder of pictures, or tar or Parquet files.
+def open_pictures(
+  path: pathlib.Path, bad: source.Bad | None = None
+) -> source.Pictures:
+  """Opens a folder of pictures, or tar or Parquet files, and lists the keys.
+
+  Args:
+    path: of the folder or file.
+    bad: is told of keys that occur twice, the first of which counts, and of
+      damaged archives, which count up to there; None: such a thing stops.
 
   Raises:
-    InputError: the path is none of these.
+    InputError: the path is none of these, or something is wrong and `bad` says
+      stop.
   """
+  bad = bad or source.Bad()
   if not path.exists():
     raise errors.InputError(f"--images: {path} does not exist")
   if path.is_file():
-    return _shards((path,))
+    return _shards((path,), bad)
   shards = [p for p in sorted(path.iterdir()) if _is_shard(p)]
-  return _shards(tuple(shards)) if shards else Folder(path)
+  return _shards(tuple(shards), bad) if shards else Folder(path, bad)
 
 
 def _is_shard(path: pathlib.Path) -> bool:
-  return path.name.endswith((*TAR_SUFFIXES, ".parquet"))
+  return path.name.endswith((*TAR_SUFFIXES, ".parquet")) and path.is_file()
 
 
-def _shards(paths: tuple[pathlib.Path, ...]) -> source.Pictures:
+def _shards(
+  paths: tuple[pathlib.Path, ...], bad: source.Bad
+) -> source.Pictures:
   if all(p.name.endswith(TAR_SUFFIXES) for p in paths):
-    return Tar(paths)
+    return Tar(paths, bad)
   if all(p.name.endswith(".parquet") for p in paths):
-    return Table(paths)
+    return Table(paths, bad)
   raise errors.InputError(
     f"--images: {paths[0]}: expected a folder of pictures, or files that all "
     f"end with {', '.join(TAR_SUFFIXES)}, or all with .parquet"
   )
 
 
-def unique(places: Iterator[tuple[str, str]]) -> Iterator[str]:
-  """Keys of (key, place); says where a key stands twice."""
+def distinct(places: Iterable[Place], bad: source.Bad) -> list[str]:
+  """The keys in order; of one that occurs twice, the first place."""
   seen: dict[str, str] = {}
-  for key, place in places:
-    if key in seen:
-      raise errors.InputError(
-        f"image key {key!r} stands for two pictures: {seen[key]} and {place}"
-      )
-    seen[key] = place
-    yield key
+  for key, path, where in places:
+    if not key:
+      bad.report(path, where, "expected an image key, found none")
+    elif key in seen:
+      what = f"image key {key!r}: occurs twice, first at {seen[key]}"
+      bad.report(path, where, what)
+    else:
+      seen[key] = f"{path.name}, {where}"
+  return list(seen)
 
 
 class Folder:
   """Picture files, folders within included; the key is the bare name."""
 
-  def __init__(self, path: pathlib.Path):
+  def __init__(self, path: pathlib.Path, bad: source.Bad):
     found = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-    self._paths = sorted(found, key=lambda p: p.relative_to(path).as_posix())
+    self._paths = sorted(
+      (p for p in found if p.is_file()),
+      key=lambda p: p.relative_to(path).as_posix(),
+    )
     if not self._paths:
       raise errors.InputError(
         f"--images: {path}: expected pictures ({', '.join(SUFFIXES)}), or "
         ".tar or .parquet files; found none"
       )
+    self._keys = distinct(
+      ((p.stem, path, p.relative_to(path).as_posix()) for p in self._paths), bad
+    )
 
   def keys(self) -> Iterator[str]:
-    return unique((p.stem, str(p)) for p in self._paths)
+    return iter(self._keys)
 
   def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    left = set(self._keys).intersection(wanted)
     for path in self._paths:
-      if path.stem in wanted:
-        yield path.stem, path.read_bytes()
+      if path.stem in left:
+        left.remove(path.stem)
+        try:
+          with path.open("rb") as file:
+            data = file.read(_MOST)
+        except OSError as e:
+          raise errors.InputError(f"{path}: {e.strerror}") from e
+        yield path.stem, data
 
 
 class Tar:
   """Tar files in the layout of webdataset: the key ends at the first dot."""
 
-  def __init__(self, paths: tuple[pathlib.Path, ...]):
+  def __init__(self, paths: tuple[pathlib.Path, ...], bad: source.Bad):
     self._paths = paths
-
-  def keys(self) -> Iterator[str]:
-    return unique(
-      (_tar_key(member.name), f"{path}: {member.name}")
-      for path, _, member in self._members()
+    members = self._members(bad)
+    self._keys = distinct(
+      (
+        (_tar_key(member.name), path, member.name)
+        for path, _, member in members
+      ),
+      bad,
     )
 
+  def keys(self) -> Iterator[str]:
+    return iter(self._keys)
+
   def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    for path, archive, member in self._members():
+    left = set(self._keys).intersection(wanted)
+    # What is damaged has been reported already.
+    for _, archive, member in self._members(source.Bad("skip")):
       key = _tar_key(member.name)
-      if key in wanted:
+      if key in left:
+        left.remove(key)
         file = archive.extractfile(member)
         assert file is not None  # It is a regular file.
-        try:
-          data = file.read()
-        except (OSError, EOFError, tarfile.TarError) as e:
-          raise errors.InputError(f"{path}: {member.name}: {e}") from e
-        yield key, data
+        yield key, file.read(_MOST)
+        if not left:
+          return
 
-  def _members(self) -> Iterator:
+  def _members(self, bad: source.Bad) -> Iterator:
     """All pictures in order, each while its archive is open."""
     for path in self._paths:
       last = "the beginning"
@@ -115,10 +165,9 @@ class Tar:
             name = member.name.lower()
             if member.isfile() and name.endswith(SUFFIXES):
               yield path, archive, member
-      except (OSError, EOFError, tarfile.TarError) as e:
-        raise errors.InputError(
-          f"{path}: damaged or cut short tar file, after {last}: {e}"
-        ) from e
+      except (OSError, EOFError, zlib.error, tarfile.TarError) as e:
+        what = f"damaged or cut short tar file: {' '.join(str(e).split())}"
+        bad.report(path, f"after {last}", what)
 
 
 def _tar_key(name: str) -> str:
@@ -128,34 +177,84 @@ def _tar_key(name: str) -> str:
 class Table:
   """Parquet files with a column of keys and one of encoded pictures."""
 
-  def __init__(self, paths: tuple[pathlib.Path, ...]):
+  def __init__(self, paths: tuple[pathlib.Path, ...], bad: source.Bad):
     self._paths = paths
-    names = pq.ParquetFile(paths[0]).schema_arrow.names
-    self._key = first_of(KEY_COLUMNS, names, paths[0], "keys")
-    self._bytes = first_of(BYTES_COLUMNS, names, paths[0], "pictures")
+    names = [open_parquet(path).schema_arrow.names for path in paths]
+    self._key = first_of(KEY_COLUMNS, names[0], paths[0], "keys")
+    self._bytes = first_of(BYTES_COLUMNS, names[0], paths[0], "pictures")
+    for path in paths:
+      _check_pictures(path, self._key, self._bytes)
+    self._keys = distinct(self._places(), bad)
+
+  def _places(self) -> Iterator[Place]:
+    for path in self._paths:
+      for row, key in enumerate(parquet_keys(path, self._key)):
+        yield key, path, f"row {row}"
 
   def keys(self) -> Iterator[str]:
-    return unique(
-      (key, f"{path}, row {row}")
-      for path in self._paths
-      for row, key in enumerate(
-        pq.read_table(path, columns=[self._key])[self._key]
-        .cast(pa.string())
-        .to_pylist()
-      )
-      if key is not None
-    )
+    return iter(self._keys)
 
   def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    left = set(self._keys).intersection(wanted)
     for path in self._paths:
-      batches = pq.ParquetFile(path).iter_batches(
-        _BATCH, columns=[self._key, self._bytes]
+      file = open_parquet(path)
+      batches = file.iter_batches(
+        _batch_rows(file.metadata), columns=[self._key, self._bytes]
       )
       for batch in batches:
         keys = batch[self._key].cast(pa.string()).to_pylist()
         for row, key in enumerate(keys):
-          if key in wanted:
+          if key in left:
+            left.remove(key)
             yield key, _encoded(batch[self._bytes][row].as_py())
+
+
+def _check_pictures(path: pathlib.Path, key: str, column: str) -> None:
+  found = open_parquet(path).schema_arrow
+  for name in (key, column):
+    first_of((name,), found.names, path, "keys and one of pictures")
+  kind = found.field(column).type
+  if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+    kind = kind.field("bytes").type
+  if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+    raise errors.InputError(
+      f"{path}: column {column!r}: expected bytes, found {kind}"
+    )
+
+
+def open_parquet(path: pathlib.Path) -> pq.ParquetFile:
+  """Opens a file to be read through a small buffer, not by whole columns.
+
+  Raises:
+    InputError: it is no Parquet file.
+  """
+  try:
+    return pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+  except (OSError, pa.ArrowException) as e:
+    raise errors.InputError(f"{path}: cannot be read: {e}") from e
+
+
+def parquet_keys(path: pathlib.Path, column: str) -> list[str]:
+  """A column of keys as text; "" where there is none.
+
+  Raises:
+    InputError: they are no text or numbers.
+  """
+  try:
+    keys = open_parquet(path).read(columns=[column])[column].cast(pa.string())
+  except (OSError, pa.ArrowException) as e:
+    raise errors.InputError(
+      f"{path}: column {column!r}: expected keys as text or numbers: {e}"
+    ) from e
+  return [key or "" for key in keys.to_pylist()]
+
+
+def _batch_rows(metadata: pq.FileMetaData) -> int:
+  groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+  row = max(
+    (g.total_byte_size // max(g.num_rows, 1) for g in groups), default=1
+  )
+  return min(max(_BATCH_BYTES // max(row, 1), 1), _BATCH)
 
 
 def _encoded(value: bytes | dict | None) -> bytes:

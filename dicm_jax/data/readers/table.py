@@ -6,20 +6,17 @@ is reported with its line.
 """
 
 from collections.abc import Iterator
-import csv
-import gzip
-import json
 import pathlib
-from typing import Any
+import zlib
 
+from jaxtyping import Int
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from dicm_jax import errors
 from dicm_jax.data import schema, source
-from dicm_jax.data.readers import columns
+from dicm_jax.data.readers import columns, delimited, json_lines, values
 
 SUFFIXES = {
   ".csv": "csv",
@@ -29,8 +26,9 @@ SUFFIXES = {
   ".json": "json",
   ".parquet": "parquet",
 }
-_CSV_BLOCK = 8 << 20
-"""Bytes of a CSV file that are parsed at a time."""
+
+Block = tuple[Int[np.ndarray, " n"], pa.Table]
+"""Numbers of lines, from 1, and their columns as `values` describes."""
 
 
 def read(
@@ -38,28 +36,15 @@ def read(
 ) -> Iterator[pa.Table]:
   """Yields a log's blocks of events, as `schema.block_schema` says.
 
-  A line's number counts the header and takes a row for a line: a CSV field
-  with a line break in it shifts the numbers after it.
+  A line's number counts the header and blank lines and takes a row for a line:
+  a CSV field with a line break in it shifts the numbers after it.
 
   Raises:
     InputError: the file's kind is unknown, it cannot be read, or a column is
       missing; or a value is wrong and `bad` says stop.
   """
   names = columns.of_events(wanted)
-  for first, block in raw_blocks(path, names):
-    lines = np.arange(first, first + len(block))
-    yield columns.events(block, lines, wanted, bad, path)
-
-
-def read_positives(
-  path: pathlib.Path, wanted: schema.Schema, bad: source.Bad
-) -> Iterator[pa.Table]:
-  """As `read`, for a log of clicks alone, without a column of labels."""
-  names = tuple(n for n in columns.of_events(wanted) if n != wanted.log.label)
-  for first, block in raw_blocks(path, names):
-    lines = np.arange(first, first + len(block))
-    ones = pa.array(np.ones(len(block)))
-    block = block.append_column(wanted.log.label, ones)
+  for lines, block in raw_blocks(path, names, bad):
     yield columns.events(block, lines, wanted, bad, path)
 
 
@@ -71,31 +56,33 @@ def read_items(
   Raises:
     InputError: as `read`; or a key occurs twice and `bad` says stop.
   """
-  out = []
-  for first, block in raw_blocks(path, columns.of_items(wanted)):
-    lines = np.arange(first, first + len(block))
-    out.append(columns.items(block, lines, wanted, bad, path))
-  table = (
-    pa.concat_tables(out) if out else schema.items_schema(wanted).empty_table()
-  )
-  return without_repeats(table.combine_chunks(), path, bad)
+  made = [
+    columns.items(block, lines, wanted, bad, path)
+    for lines, block in raw_blocks(path, columns.of_items(wanted), bad)
+  ]
+  if not made:
+    return schema.items_schema(wanted).empty_table()
+  return without_repeats(pa.concat_tables(made), path, bad)
 
 
 def without_repeats(
-  table: pa.Table, path: pathlib.Path, bad: source.Bad
+  items: pa.Table, path: pathlib.Path, bad: source.Bad
 ) -> pa.Table:
-  """An item table with the first line of each key.
+  """An item table of `columns.items`, with the first line of each key.
 
   Raises:
     InputError: a key occurs twice and `bad` says stop.
   """
-  keys = table["item"].to_numpy(zero_copy_only=False)
-  _, first = np.unique(keys, return_index=True)
+  keys = items["item"].to_numpy(zero_copy_only=False)
+  lines = items["line"].to_numpy()
+  _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
   keep = np.zeros(len(keys), bool)
   keep[first] = True
   for row in np.flatnonzero(~keep).tolist():
-    bad.report(path, f"item {keys[row]!r}", "occurs twice; expected once")
-  return table.filter(pa.array(keep))
+    earlier = lines[first[inverse[row]]]
+    what = f"item {keys[row]!r}: occurs twice, first in line {earlier}"
+    bad.report(path, int(lines[row]), what)
+  return items.drop_columns(["line"]).filter(pa.array(keep)).combine_chunks()
 
 
 def kind_of(path: pathlib.Path) -> str:
@@ -115,137 +102,135 @@ def kind_of(path: pathlib.Path) -> str:
 
 
 def raw_blocks(
-  path: pathlib.Path, names: tuple[str, ...] | None
-) -> Iterator[tuple[int, pa.Table]]:
-  """Yields the line of a block's first row, and its columns as they stand.
+  path: pathlib.Path,
+  names: tuple[str, ...] | None,
+  bad: source.Bad,
+  form: delimited.Layout | None = None,
+) -> Iterator[Block]:
+  """Yields blocks of lines and their columns as they stand.
 
   Args:
     path: the file.
     names: columns to read; None: all.
+    bad: is told of lines that cannot be read.
+    form: of delimited text; None: as the file's name says.
+
+  Raises:
+    InputError: the file's kind is unknown, it cannot be read, or a column is
+      missing or there twice; or a line cannot be read and `bad` says stop.
   """
-  read = {"csv": _csv, "json": _json, "parquet": _parquet}[kind_of(path)]
   try:
-    for first, block in read(path, names):
-      if names is not None:
-        _check_columns(path, block.column_names, names)
+    for lines, block in _blocks(path, names, bad, form):
+      lines, block = _decoded(path, lines, block, bad)
       for start in range(0, len(block), source.BLOCK_ROWS):
-        part = block.slice(start, source.BLOCK_ROWS)
-        yield first + start, part.combine_chunks()
-  except (OSError, EOFError, pa.ArrowInvalid) as e:
+        part = slice(start, start + source.BLOCK_ROWS)
+        yield lines[part], block[part].combine_chunks()
+  except (OSError, EOFError, zlib.error, pa.ArrowException) as e:
     text = " ".join(str(e).split())
     raise errors.InputError(f"{path}: cannot be read: {text}") from e
 
 
-def _check_columns(path, present: list[str], names: tuple[str, ...]) -> None:
-  for name in names:
+def _blocks(path, names, bad: source.Bad, form) -> Iterator[Block]:
+  if form:
+    return delimited.blocks(path, names, bad, form)
+  kind = kind_of(path)
+  if kind == "json":
+    return json_lines.blocks(path, names, bad)
+  if kind == "parquet":
+    return _parquet(path, names)
+  check_columns(path, delimited.header(path), names)
+  return delimited.blocks(path, names, bad, delimited.layout(path))
+
+
+def check_columns(
+  path: pathlib.Path, present: list[str], names: tuple[str, ...] | None
+) -> None:
+  """Checks that each name is there once.
+
+  Args:
+    path: of the file.
+    present: its columns.
+    names: those wanted; None: all.
+
+  Raises:
+    InputError: one is missing or there twice.
+  """
+  for name in names or present:
     if name not in present:
       error = errors.unknown_name("column", name, present)
       raise errors.InputError(f"{path}: {error}")
+    if present.count(name) > 1:
+      raise errors.InputError(
+        f"{path}: column {name!r}: expected once, found {present.count(name)} "
+        "times"
+      )
 
 
-def _csv(path, names) -> Iterator[tuple[int, pa.Table]]:
-  """Every column as text; an empty field is null."""
-  header = _header(path)
-  if names is not None:
-    _check_columns(path, header, names)
-  reader = pyarrow.csv.open_csv(
-    path,
-    read_options=pyarrow.csv.ReadOptions(block_size=_CSV_BLOCK),
-    parse_options=pyarrow.csv.ParseOptions(
-      delimiter="\t" if ".tsv" in path.suffixes else ",",
-      newlines_in_values=True,
-    ),
-    convert_options=pyarrow.csv.ConvertOptions(
-      column_types={name: pa.string() for name in header},
-      include_columns=list(names) if names is not None else None,
-      strings_can_be_null=True,
-      null_values=[""],
-      quoted_strings_can_be_null=True,
-    ),
-  )
-  line = 2
-  for batch in reader:
-    yield line, pa.Table.from_batches([batch])
-    line += len(batch)
-
-
-def _header(path: pathlib.Path) -> list[str]:
-  open_ = gzip.open if path.suffix == ".gz" else open
-  with open_(path, "rb") as file:
-    first = file.readline().decode("utf-8-sig", "replace")
-  delimiter = "\t" if ".tsv" in path.suffixes else ","
-  return next(csv.reader([first.rstrip("\r\n")], delimiter=delimiter), [])
-
-
-def _parquet(path, names) -> Iterator[tuple[int, pa.Table]]:
+def _parquet(path, names) -> Iterator[Block]:
   file = pq.ParquetFile(path)
-  if names is not None:
-    _check_columns(path, file.schema_arrow.names, names)
+  check_columns(path, file.schema_arrow.names, names)
+  names = list(names or file.schema_arrow.names)
+  for name in names:
+    _check_type(path, name, file.schema_arrow.field(name).type)
   line = 1
-  for batch in file.iter_batches(
-    source.BLOCK_ROWS, columns=list(names) if names is not None else None
-  ):
-    yield line, pa.Table.from_batches([batch])
+  for batch in file.iter_batches(source.BLOCK_ROWS, columns=names):
+    yield np.arange(line, line + len(batch)), pa.Table.from_batches([batch])
     line += len(batch)
 
 
-def _json(path, names) -> Iterator[tuple[int, pa.Table]]:
-  """One object a line; columns that a line lacks are null."""
-  open_ = gzip.open if path.suffix == ".gz" else open
-  with open_(path, "rt", encoding="utf-8") as file:
-    lines: list[dict[str, Any]] = []
-    first = 1
-    for number, text in enumerate(file, start=1):
-      lines.append(_object(path, number, text))
-      if len(lines) == source.BLOCK_ROWS:
-        yield first, _table(lines, names)
-        lines, first = [], number + 1
-    if lines:
-      yield first, _table(lines, names)
-
-
-def _object(path, number: int, text: str) -> dict[str, Any]:
-  try:
-    # Numbers stay text: 64-bit ids keep every digit.
-    found = json.loads(text, parse_int=str, parse_float=str)
-  except ValueError as e:
-    raise errors.InputError(f"{path}, line {number}: no JSON: {e}") from e
-  if not isinstance(found, dict):
+def _check_type(path, name: str, kind: pa.DataType) -> None:
+  of = kind.value_type if values.is_list(kind) else kind
+  of = of.value_type if pa.types.is_dictionary(of) else of
+  if pa.types.is_nested(of) or pa.types.is_time(of) or pa.types.is_duration(of):
     raise errors.InputError(
-      f"{path}, line {number}: expected an object, found {text.strip()[:40]!r}"
+      f"{path}: column {name!r}: expected text, numbers, dates, or lists of "
+      f"them, found {kind}"
     )
-  return found
 
 
-def _table(lines: list[dict[str, Any]], names) -> pa.Table:
-  if names is None:
-    names = tuple(dict.fromkeys(key for line in lines for key in line))
-  present = {key for line in lines for key in line}
-  return pa.table(
-    {
-      name: _texts([line.get(name) for line in lines])
-      for name in names
-      if name in present
-    }
+def _decoded(path, lines, block: pa.Table, bad: source.Bad) -> Block:
+  """Text as one type; lines with bytes that are no UTF-8 are left out."""
+  right = np.ones(len(block), bool)
+  for i, name in enumerate(block.column_names):
+    column = block.column(i)
+    if pa.types.is_dictionary(column.type):
+      column = column.cast(column.type.value_type)
+    if _is_text(column.type):
+      try:
+        column = column.cast(pa.string())
+      except pa.ArrowInvalid:
+        column, found = _valid(column)
+        for row in np.flatnonzero(right & ~found).tolist():
+          value = block[name][row].as_py()
+          what = f"field {name!r}: expected UTF-8 text, found {value[:60]!r}"
+          bad.report(path, int(lines[row]), what)
+        right &= found
+      block = block.set_column(i, name, column)
+  if right.all():
+    return lines, block
+  return lines[right], block.filter(pa.array(right))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+  return (
+    pa.types.is_binary(kind)
+    or pa.types.is_large_binary(kind)
+    or pa.types.is_fixed_size_binary(kind)
+    or pa.types.is_large_string(kind)
+    or pa.types.is_string_view(kind)
+    or pa.types.is_binary_view(kind)
   )
 
 
-def _texts(values: list[Any]) -> pa.Array:
-  """JSON values as text, or as lists of text where there are lists."""
+def _valid(column: pa.ChunkedArray):
+  """Text of bytes, null where they are none, and where they are."""
 
-  def text(value) -> str | None:
-    if value is None or isinstance(value, str):
-      return value
-    return json.dumps(value)  # true, false, nested objects
+  def text(value: bytes | None) -> str | None:
+    try:
+      return None if value is None else value.decode()
+    except UnicodeDecodeError:
+      return None
 
-  if any(isinstance(value, list) for value in values):
-    lists = [
-      None
-      if v is None
-      else [text(x) for x in v]
-      if isinstance(v, list)
-      else [text(v)]
-      for v in values
-    ]
-    return pa.array(lists, pa.list_(pa.string()))
-  return pa.array([text(value) for value in values], pa.string())
+  texts = pa.array(map(text, column.to_pylist()), pa.string())
+  right = texts.is_valid().to_numpy(False) | values.is_null(column)
+  return pa.chunked_array([texts]), right

@@ -12,7 +12,7 @@ import pathlib
 
 import numpy as np
 
-from dicm_jax.data.readers import xdl, xdl_records
+from dicm_jax.data.readers import framing, xdl_records, xdl_write
 
 START = 1_540_000_000
 """Seconds since 1970 of the first sample."""
@@ -25,7 +25,7 @@ def generate(
   samples: int = 20_000,
   images: int = 4096,
   files: int = 64,
-  width: int = xdl_records.WIDTH,
+  width: int = framing.WIDTH,
 ) -> None:
   """Writes samples.txt and the folder images.
 
@@ -39,7 +39,7 @@ def generate(
   """
   folder.mkdir(parents=True, exist_ok=True)
   rng = np.random.Generator(np.random.PCG64(seed))
-  lines: list[xdl.Line] = []
+  lines: list[xdl_write.Line] = []
   group = 0
   while len(lines) < samples:
     user = {
@@ -50,19 +50,19 @@ def generate(
     for _ in range(rng.integers(1, 9)):
       lines.append(_line(rng, len(lines), group, user, images))
     group += 1
-  xdl.write(folder / "samples.txt", lines[:samples])
+  xdl_write.write(folder / "samples.txt", lines[:samples])
   ids = np.arange(1, images + 1)
   vectors = rng.standard_normal((images, width), np.float32)
   xdl_records.write(folder / "images", ids, vectors, files)
 
 
-def _line(rng, number: int, group: int, user, images: int) -> xdl.Line:
+def _line(rng, number: int, group: int, user, images: int) -> xdl_write.Line:
   ad = {
     "ad0": [round(float(rng.random()), 6)],
     "ad1": _weighted(rng, 1, 2, 1000),
     "ad_img": _weighted(rng, 1, 2, images),
   }
-  return xdl.Line(
+  return xdl_write.Line(
     skey=f"skey{number}",
     group=f"gkey{group}",
     user=user,

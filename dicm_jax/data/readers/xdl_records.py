@@ -13,14 +13,9 @@ import numpy as np
 
 from dicm_jax import errors
 from dicm_jax.data import source
+from dicm_jax.data.readers import framing
 
-WIDTH = 4096
-"""Numbers of a record in the example: VGG16's fc6."""
 BLOCK = 4096
-
-
-def record_type(width: int) -> np.dtype:
-  return np.dtype([("id", "<i8"), ("features", "<f4", (width,))])
 
 
 class Records:
@@ -28,29 +23,30 @@ class Records:
 
   Args:
     folder: of the files.
-    width: numbers of a record.
+    width: numbers of a record; 0: as the ids' places say.
     bad: is told of wrong records; those are left out if it says skip.
 
   Raises:
-    InputError: a file is missing.
+    InputError: a file is missing; records have another width; or a record is
+      wrong and `bad` says stop.
   """
 
   def __init__(
     self,
     folder: pathlib.Path,
-    width: int = WIDTH,
+    width: int = 0,
     bad: source.Bad | None = None,
   ):
-    self.width = width
     self._bad = bad or source.Bad()
     self._files = _files(folder)
+    self.width = width or framing.width(self._files)
+    framing.check(self._files, self.width)
     self._good = self._check()
 
   def keys(self) -> Iterator[str]:
-    for records, rows in zip(
-      map(self._open, self._files), self._good, strict=True
-    ):
-      yield from map(str, records["id"][rows].tolist())
+    for file, rows in zip(self._files, self._good, strict=True):
+      ids = framing.records(file, self.width)["id"]
+      yield from map(str, ids[rows].tolist())
 
   def read(
     self, wanted: Collection[str]
@@ -58,7 +54,7 @@ class Records:
     keys: list[str] = []
     parts: list[np.ndarray] = []
     for file, rows in zip(self._files, self._good, strict=True):
-      records = self._open(file)
+      records = framing.records(file, self.width)
       chosen = [r for r in rows.tolist() if str(records["id"][r]) in wanted]
       keys += map(str, records["id"][chosen].tolist())
       parts.append(np.array(records["features"][chosen], np.float32))
@@ -69,13 +65,6 @@ class Records:
     if keys:
       yield keys, np.concatenate(parts)
 
-  def _open(self, file: pathlib.Path) -> np.ndarray:
-    kind = record_type(self.width)
-    count = file.stat().st_size // kind.itemsize
-    if not count:
-      return np.zeros(0, kind)
-    return np.memmap(file, kind, "r", shape=(count,))
-
   def _check(self) -> list[Int[np.ndarray, " n"]]:
     """Rows of each file that are as they should be."""
     seen: dict[int, str] = {}
@@ -85,22 +74,19 @@ class Records:
     ]
 
   def _check_file(self, number: int, file: pathlib.Path, seen: dict[int, str]):
-    size = record_type(self.width).itemsize
-    records = self._open(file)
+    size = framing.record_type(self.width).itemsize
+    records = framing.records(file, self.width)
     short = file.stat().st_size - len(records) * size
-    if short:
-      self._bad.report(
-        file,
-        f"offset {len(records) * size}",
-        f"expected a record of {size} bytes (id and {self.width} numbers), "
-        f"found {short} bytes; is the width another?",
-      )
     good = []
     for row, id_ in enumerate(records["id"].tolist()):
       where = f"offset {row * size}"
-      if id_ % len(self._files) != number:
-        owner = f"data.{id_ % len(self._files)}"
-        what = f"image id {id_}: expected in {owner} ({len(self._files)} files)"
+      if not framing.is_id(id_, number, len(self._files)):
+        owner = f"in data.{id_ % len(self._files)} ({len(self._files)} files)"
+        what = f"image id {id_}: expected {owner if id_ >= 0 else 'an id >= 0'}"
+        if short:  # Bytes are missing somewhere before: nothing here is sure.
+          what = f"expected records of {size} bytes up to here; {what}"
+          self._bad.report(file, where, what)
+          return np.array(good, np.int64)
       elif id_ in seen:
         what = f"image id {id_}: occurs twice, first at {seen[id_]}"
       elif not np.isfinite(records["features"][row]).all():
@@ -110,6 +96,13 @@ class Records:
         good.append(row)
         continue
       self._bad.report(file, where, what)
+    if short:
+      self._bad.report(
+        file,
+        f"offset {len(records) * size}",
+        f"expected a record of {size} bytes (id and {self.width} numbers), "
+        f"found {short} bytes",
+      )
     return np.array(good, np.int64)
 
 
@@ -138,7 +131,7 @@ def write(
 ) -> None:
   """Writes records to `num_files` files; `Records` reads them back."""
   folder.mkdir(parents=True, exist_ok=True)
-  records = np.zeros(len(ids), record_type(vectors.shape[1]))
+  records = np.zeros(len(ids), framing.record_type(vectors.shape[1]))
   records["id"], records["features"] = ids, vectors
   for number in range(num_files):
     records[ids % num_files == number].tofile(folder / f"data.{number}")

@@ -12,7 +12,7 @@ import pytest
 
 from dicm_jax import errors
 from dicm_jax.data import schema, source
-from dicm_jax.data.readers import columns, table
+from dicm_jax.data.readers import table, values
 
 SCHEMA = schema.from_dict(
   {
@@ -185,8 +185,8 @@ def test_native_types_of_parquet_mean_the_same(tmp_path):
 def test_ids_that_pandas_made_floats_have_no_point(tmp_path):
   path = tmp_path / "l.parquet"
   pq.write_table(pa.table({"ad": [5.0, None, 6.5]}), path)
-  (_, raw), *_ = table.raw_blocks(path, ("ad",))
-  assert columns.as_text(raw["ad"].combine_chunks()).to_pylist() == [
+  (_, raw), *_ = table.raw_blocks(path, ("ad",), source.Bad())
+  assert values.as_text(raw["ad"].combine_chunks()).to_pylist() == [
     "5",
     None,
     "6.5",
@@ -214,7 +214,7 @@ def test_units_of_time(tmp_path, unit, text):
 
 WRONG = [
   ("clicked", "maybe", "expected 0 or 1, found 'maybe'"),
-  ("uid", "", "field 'uid': expected a value, found None"),
+  ("uid", "", "field 'uid': expected one value, found None"),
   ("at", "soon", "expected a time in ms since 1970, found 'soon'"),
   ("stay", "-1", "expected seconds, >= 0, found '-1'"),
   ("price", "cheap", "field 'price': expected a number, found 'cheap'"),
@@ -289,7 +289,9 @@ def test_items_repeat_no_key(tmp_path):
     }
   )
   path = save(tmp_path / "items.csv", [ROWS[0], ROWS[1], ROWS[0]])
-  with pytest.raises(errors.InputError, match="'007': occurs twice"):
+  with pytest.raises(
+    errors.InputError, match="line 4: item '007': occurs twice, first in line 2"
+  ):
     table.read_items(path, wanted, source.Bad())
   bad = source.Bad("skip")
   found = table.read_items(path, wanted, bad)

@@ -7,6 +7,7 @@ import pytest
 from safetensors import numpy as safetensors
 
 from dicm_jax import errors
+from dicm_jax.data import source
 from dicm_jax.data.readers import vectors
 
 MATRIX = np.random.default_rng(0).standard_normal((9, 4)).astype(np.float32)
@@ -44,7 +45,7 @@ def fixed(folder, matrix=MATRIX):
 @pytest.mark.parametrize("block", [2, 4096])
 def test_wanted_vectors_in_order(tmp_path, monkeypatch, write, block):
   monkeypatch.setattr(vectors, "BLOCK", block)
-  found = vectors.open_vectors(write(tmp_path))
+  found = vectors.open_vectors(write(tmp_path), source.Bad())
   assert found.width == 4
   assert list(found.keys()) == KEYS
   blocks = list(found.read({"k1", "k4", "k5", "k8", "other"}))
@@ -58,14 +59,16 @@ def test_wanted_vectors_in_order(tmp_path, monkeypatch, write, block):
 def test_a_number_that_is_none_is_named_by_row(tmp_path, write):
   wrong = MATRIX.copy()
   wrong[5, 2] = np.nan
-  found = vectors.open_vectors(write(tmp_path, wrong))
-  with pytest.raises(errors.InputError, match="row 5: expected finite"):
+  found = vectors.open_vectors(write(tmp_path, wrong), source.Bad())
+  with pytest.raises(
+    errors.InputError, match="row 5: image key 'k5': expected finite"
+  ):
     list(found.read(set(KEYS)))
 
 
 def test_rows_without_names_are_numbered(tmp_path):
   np.save(tmp_path / "m.npy", MATRIX.astype(np.float16))
-  found = vectors.open_vectors(tmp_path / "m.npy")
+  found = vectors.open_vectors(tmp_path / "m.npy", source.Bad())
   assert list(found.keys()) == [str(i) for i in range(9)]
   ((_, block),) = found.read({"2"})
   np.testing.assert_allclose(block[0], MATRIX[2], rtol=1e-3)
@@ -76,8 +79,8 @@ def test_another_width_is_named_by_row(tmp_path):
   rows[3] = rows[3][:2]
   table = pa.table({"item_id": KEYS, "embedding": rows})
   pq.write_table(table, tmp_path / "m.parquet")
-  found = vectors.open_vectors(tmp_path / "m.parquet")
-  message = "row 3: expected 4 numbers, as in row 0; found 2"
+  found = vectors.open_vectors(tmp_path / "m.parquet", source.Bad())
+  message = "row 3: expected 4 numbers, as most have; found 2"
   with pytest.raises(errors.InputError, match=message):
     list(found.read(set(KEYS)))
 
@@ -86,7 +89,7 @@ def test_wrong_files_are_named(tmp_path):
   npy(tmp_path)
   (tmp_path / "m.ids.txt").write_text("a\nb")
   with pytest.raises(errors.InputError, match=r"expected 9 keys.*found 2"):
-    vectors.open_vectors(tmp_path / "m.npy")
+    vectors.open_vectors(tmp_path / "m.npy", source.Bad())
   np.save(tmp_path / "pickle.npy", np.array([{}]), allow_pickle=True)
   np.save(tmp_path / "ints.npy", np.zeros((2, 2), int))
   (tmp_path / "bad.safetensors").write_bytes(b"\xff" * 20)
@@ -99,11 +102,13 @@ def test_wrong_files_are_named(tmp_path):
     ("x.txt", "does not exist"),
   ):
     with pytest.raises(errors.InputError, match=message):
-      vectors.open_vectors(tmp_path / name)
+      vectors.open_vectors(tmp_path / name, source.Bad())
 
 
 def test_a_key_with_two_rows_is_named(tmp_path):
   npy(tmp_path)
   (tmp_path / "m.ids.txt").write_text("\n".join([*KEYS[:8], "k2"]))
-  with pytest.raises(errors.InputError, match=r"'k2' .*row 2 and .*row 8"):
-    list(vectors.open_vectors(tmp_path / "m.npy").keys())
+  with pytest.raises(
+    errors.InputError, match=r"row 8: .*'k2'.* first at m\.npy, row 2"
+  ):
+    list(vectors.open_vectors(tmp_path / "m.npy", source.Bad()).keys())

@@ -7,7 +7,13 @@ import pytest
 
 from dicm_jax import errors
 from dicm_jax.data import schema, source
-from dicm_jax.data.readers import xdl, xdl_example, xdl_records
+from dicm_jax.data.readers import (
+  xdl,
+  xdl_example,
+  xdl_infer,
+  xdl_records,
+  xdl_write,
+)
 
 LINE = (
   "skey0|gkey0|user0@5:0.52,9:0.11;user_img@3:0.5,8:0.1|ad0@0.7;ad_img@5:0.2"
@@ -109,14 +115,14 @@ def test_a_group_with_two_users_is_wrong(tmp_path):
 def test_written_samples_are_read_back(tmp_path):
   xdl_example.generate(tmp_path, samples=200, images=50, files=8, width=6)
   path = tmp_path / "samples.txt"
-  inferred = xdl.infer(path)
+  inferred = xdl_infer.infer(path)
   found = [
     row
     for block in xdl.read(path, inferred, source.Bad())
     for row in block.to_pylist()
   ]
   lines = [
-    xdl.Line(
+    xdl_write.Line(
       skey=f"skey{i}",
       group=row["group"],
       user={
@@ -130,7 +136,7 @@ def test_written_samples_are_read_back(tmp_path):
     )
     for i, row in enumerate(found)
   ]
-  xdl.write(tmp_path / "again.txt", lines)
+  xdl_write.write(tmp_path / "again.txt", lines)
   again = [
     row
     for block in xdl.read(tmp_path / "again.txt", inferred, source.Bad())
@@ -147,7 +153,7 @@ def test_written_samples_are_read_back(tmp_path):
 def test_a_schema_is_inferred_from_the_first_lines(tmp_path):
   path = tmp_path / "s.txt"
   xdl_example.generate(tmp_path, samples=300, images=50, files=8, width=6)
-  found = xdl.infer(tmp_path / "samples.txt")
+  found = xdl_infer.infer(tmp_path / "samples.txt")
   assert {f.name: (f.side, f.kind, f.weighted) for f in found.feature} == {
     "user0": ("user", "ids", True),
     "user1": ("user", "ids", True),
@@ -159,13 +165,13 @@ def test_a_schema_is_inferred_from_the_first_lines(tmp_path):
   assert found.log.positive_from == 0.5
   assert found.split.rule == "time"
   read(path, [LINE])
-  assert xdl.infer(path).split.rule == "user"
+  assert xdl_infer.infer(path).split.rule == "user"
 
 
 def test_the_writer_refuses_the_formats_own_marks(tmp_path):
-  line = xdl.Line("s", "g|h", {}, {}, [0.0], 0)
+  line = xdl_write.Line("s", "g|h", {}, {}, [0.0], 0)
   with pytest.raises(errors.InputError, match=re.escape("'g|h'")):
-    xdl.write(tmp_path / "s.txt", [line])
+    xdl_write.write(tmp_path / "s.txt", [line])
 
 
 IDS = np.arange(1, 31)
