@@ -130,12 +130,11 @@ def past_clicks(
     clicked &= dwell >= rule.min_dwell
   clicks = np.flatnonzero(clicked)
   times = _numbers(grouped.events, "time")
-  earliest = min(times.min(initial=0), grouped.time.min(initial=0))
   return history.earlier_clicks(
     group_user=grouped.user,
-    group_time=grouped.time - earliest,
+    group_time=grouped.time,
     click_user=grouped.user[grouped.group[clicks]],
-    click_time=times[clicks] - earliest,
+    click_time=times[clicks],
     click_value=clicks,
     max_history=rule.max_length,
     window=round(rule.window_days * MS_A_DAY),
