@@ -49,13 +49,14 @@ class Encoder:
     return f"{self.name}-{self.digest[:8]}"
 
 
-def num_parts(keys: Sequence[str]) -> int:
-  return -(-len(keys) // PART_ROWS)
+def num_parts(images: int) -> int:
+  """Number of parts that so many image rows take."""
+  return -(-images // PART_ROWS)
 
 
-def rows_of(part: int, keys: Sequence[str]) -> slice:
+def rows_of(part: int, images: int) -> slice:
   """Image rows of a part."""
-  return slice(part * PART_ROWS, min((part + 1) * PART_ROWS, len(keys)))
+  return slice(part * PART_ROWS, min((part + 1) * PART_ROWS, images))
 
 
 def exists(root: pathlib.Path, encoder: Encoder, part: int) -> bool:
@@ -184,6 +185,6 @@ def write_precomputed(
 
   keys = ["", *keys]
   for part, block in enumerate(parts()):
-    write_part(root, encoder, part, keys[rows_of(part, keys)], block)
+    write_part(root, encoder, part, keys[rows_of(part, len(keys))], block)
   finish(root, encoder)
   return {"keys": len(keys) - 1, "bad": bad.found, "bad_count": bad.count}

@@ -8,14 +8,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicm_jax import errors
-from dicm_jax.data import source
+from dicm_jax.data import images, source
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 KEY_COLUMNS = ("image_id", "item_id", "article_id", "asin", "key", "id")
 BYTES_COLUMNS = ("image", "bytes", "jpg", "picture", "data")
-_BATCH = 64
-"""Pictures of a Parquet file read at a time: one may take a megabyte."""
+_BATCH, _BATCH_BYTES = 64, 16 << 20
+"""Pictures of a Parquet file read at a time, and their bytes about, at most."""
+_BUFFER_BYTES = 1 << 20
+"""Of a Parquet file at a time: without, a group of rows is read as a whole."""
 
 
 def open_pictures(path: pathlib.Path) -> source.Pictures:
@@ -77,7 +79,8 @@ class Folder:
   def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
     for path in self._paths:
       if path.stem in wanted:
-        yield path.stem, path.read_bytes()
+        with path.open("rb") as file:  # One byte more is refused as too large.
+          yield path.stem, file.read(images.MAX_BYTES + 1)
 
 
 class Tar:
@@ -99,7 +102,7 @@ class Tar:
         file = archive.extractfile(member)
         assert file is not None  # It is a regular file.
         try:
-          data = file.read()
+          data = file.read(images.MAX_BYTES + 1)
         except (OSError, EOFError, tarfile.TarError) as e:
           raise errors.InputError(f"{path}: {member.name}: {e}") from e
         yield key, data
@@ -148,14 +151,23 @@ class Table:
 
   def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
     for path in self._paths:
-      batches = pq.ParquetFile(path).iter_batches(
-        _BATCH, columns=[self._key, self._bytes]
+      file = pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+      batches = file.iter_batches(
+        _batch_rows(file.metadata), columns=[self._key, self._bytes]
       )
       for batch in batches:
         keys = batch[self._key].cast(pa.string()).to_pylist()
         for row, key in enumerate(keys):
           if key in wanted:
             yield key, _encoded(batch[self._bytes][row].as_py())
+
+
+def _batch_rows(metadata: pq.FileMetaData) -> int:
+  groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+  row = max(
+    (g.total_byte_size // max(g.num_rows, 1) for g in groups), default=1
+  )
+  return min(max(_BATCH_BYTES // max(row, 1), 1), _BATCH)
 
 
 def _encoded(value: bytes | dict | None) -> bytes:
