@@ -121,11 +121,12 @@ def job(
   folder: pathlib.Path,
   events: list[dict],
   wanted: schema.Schema = SCHEMA,
+  *,
+  files: int = 3,
   **options,
 ) -> job_lib.Job:
-  found = source.Events(
-    schema=wanted, files=write(folder / "log", events), read=read
-  )
+  paths = write(folder / "log", events, files=files)
+  found = source.Events(schema=wanted, files=paths, read=read)
   return job_lib.Job(events=found, out=folder / "out", **options)
 
 

@@ -64,6 +64,7 @@ def finish(job: Job, options: dict[str, Any]) -> None:
 
 def clean(out: pathlib.Path) -> None:
   """Removes the working files of a finished preparation."""
+  files.remove_parts(out)
   shutil.rmtree(out / WORK, ignore_errors=True)
 
 
