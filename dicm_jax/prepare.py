@@ -28,6 +28,7 @@ from dicm_jax.data import (
   prepared,
   quantise,
   schema,
+  schema_file,
   source,
 )
 from dicm_jax.data.preparation import job as job_lib
@@ -119,7 +120,9 @@ def read_events(options: Options) -> source.Events:
   if options.format in datasets.KNOWN:
     found = datasets.KNOWN[options.format](options.samples, bad)
     if options.schema:
-      found = dataclasses.replace(found, schema=schema.load(options.schema))
+      found = dataclasses.replace(
+        found, schema=schema_file.load(options.schema)
+      )
     return found
   paths = _log_files(options.samples)
   if options.format == "xdl":
@@ -127,7 +130,7 @@ def read_events(options: Options) -> source.Events:
   else:
     read, made = table.read, None
   made = (
-    schema.load(options.schema)
+    schema_file.load(options.schema)
     if options.schema
     else _proposed(options.format, options.samples)[0]
   )
@@ -197,7 +200,7 @@ def _identity(options: Options, job: job_lib.Job) -> str:
   """Digest of all that decides the result."""
   values = {
     "format": options.format,
-    "schema": schema.to_dict(job.schema),
+    "schema": schema_file.to_dict(job.schema),
     "files": [[p.name, p.stat().st_size] for p in job.events.files],
     "images": str(options.images and options.images.name),
     "vectors": str(options.vectors and options.vectors.name),
@@ -311,7 +314,7 @@ def main(argv: list[str]) -> None:
     command.start(values)
     if values.infer:
       found, _ = _proposed(values.format, pathlib.Path(values.samples))
-      print(schema.to_toml(found), end="")
+      print(schema_file.to_toml(found), end="")
       return
     if not values.out:
       raise errors.InputError("expected --out=DIR, a new folder")

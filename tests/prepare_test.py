@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dicm_jax import errors, experiment, features, prepare, tfds_builder
-from dicm_jax.data import prepared, schema
+from dicm_jax.data import prepared, schema_file
 from dicm_jax.data.readers import xdl_example
 from dicm_jax.model import backbone as backbone_lib
 from tests import toy
@@ -82,7 +82,7 @@ def test_a_schema_is_proposed_and_a_prepared_log_trains(raw):
   proposed = run("--infer", f"--samples={log}")
   assert proposed.returncode == 0
   (raw / "proposed.toml").write_text(proposed.stdout)
-  schema.load(raw / "proposed.toml")
+  schema_file.load(raw / "proposed.toml")
   done = run(
     f"--samples={log}",
     f"--images={raw / 'pictures'}",

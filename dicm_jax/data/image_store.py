@@ -84,7 +84,7 @@ def write(
   tell = on_progress or (lambda done, total: None)
   done = len(wanted) - len(left)
   tell(done, len(wanted))
-  for done, (key, data, what) in enumerate(_checked(pictures, left), done + 1):
+  for key, data, what in _checked(pictures, left):
     part.last = key
     if what:
       bad.report(key, "picture", what)
@@ -94,6 +94,7 @@ def write(
     if part.full:
       keys += part.write()
       part = part.next
+    done += 1
     tell(done, len(wanted))
   # Notes alone make no part: looking at those pictures again does no harm.
   return (keys + part.write() if part.entries else keys)[1:]

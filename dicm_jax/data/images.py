@@ -18,7 +18,7 @@ VERSION = 1
 """Grows whenever the same bytes decode to other pixels: caches depend on it."""
 
 MAX_BYTES = 64 << 20
-"""Largest encoded picture: readers stop there, so that none fills the memory."""
+"""Largest encoded picture: readers stop there, so none fills the memory."""
 
 MAX_PIXELS = 64_000_000
 """Largest width x height that is decoded; 64 Mpx take Pillow 256 MB as RGB."""

@@ -12,7 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicm_jax import errors
-from dicm_jax.data import click_log, feature_files, files, image_store
+from dicm_jax.data import (
+  click_log,
+  feature_files,
+  files,
+  image_store,
+  schema_file,
+)
 from dicm_jax.data import schema as schema_lib
 from dicm_jax.data.preparation import encode
 from dicm_jax.data.preparation.job import MANIFEST, WORK
@@ -29,7 +35,7 @@ def load(path: pathlib.Path) -> click_log.Dataset:
       file is missing or has another size than the manifest says.
   """
   manifest = read_manifest(path)
-  schema = schema_lib.from_dict(manifest["schema"])
+  schema = schema_file.from_dict(manifest["schema"])
   pictures = image_store.ImageStore(path / "images")
   return click_log.Dataset(
     features=_features(schema, manifest["rows"]),

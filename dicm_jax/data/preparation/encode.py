@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from dicm_jax.data import click_log
+from dicm_jax.data import field as field_lib
 from dicm_jax.data import schema as schema_lib
 from dicm_jax.data.preparation import (
   grouping,
   negatives,
   rows,
-  vocabulary,
 )
 
 Tally = collections.Counter[str]
@@ -125,7 +125,7 @@ def _ad_columns(
 
 def history_name(field: schema_lib.Field) -> str:
   """Column of a user's past values of an ad-side feature."""
-  return f"history_{field.name}"
+  return field_lib.HISTORY_PREFIX + field.name
 
 
 def _own_columns(events: pa.Table, book: rows.Codebook):

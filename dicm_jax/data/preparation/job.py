@@ -92,9 +92,11 @@ class Job:
     items = self.events.items
     if items is None or self._items_file.exists():
       return
-    with files.whole(self._items_file) as part:
-      with pa.ipc.new_file(str(part), items.schema) as file:
-        file.write_table(items.combine_chunks())
+    with (
+      files.whole(self._items_file) as part,
+      pa.ipc.new_file(str(part), items.schema) as file,
+    ):
+      file.write_table(items.combine_chunks())
 
   @property
   def _items_file(self) -> pathlib.Path:

@@ -29,7 +29,7 @@ _GZIP_RATIO = 8
 
 
 class Size(NamedTuple):
-  """How much a file of the log holds, about; rather too much than too little."""
+  """About how much a file of the log holds; rather too much than too little."""
 
   events: int
   bytes: int

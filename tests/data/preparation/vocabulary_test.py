@@ -49,8 +49,10 @@ def test_a_vocabulary_too_large_is_refused_before_all_is_counted(
   )
 
 
-def test_the_largest_number_of_buckets_gives_rows_from_one():
+@pytest.mark.parametrize("buckets", [1, 3, 2**31 - 2])
+def test_hashed_rows_begin_at_one(buckets):
   values = pa.array([f"v{i}" for i in range(5000)] + [None])
-  rows = vocabulary.hashed_rows(values, 2**31 - 2)
+  rows = vocabulary.hashed_rows(values, buckets)
   assert rows[-1] == 0
-  assert rows[:-1].min() >= 1
+  assert 1 <= rows[:-1].min() <= rows.max() <= buckets
+  assert len(np.unique(rows[:-1])) == min(buckets, 5000)
