@@ -28,7 +28,8 @@ class Log:
   """Columns that every log has."""
 
   label: str
-  """1 clicked, 0 not; see `positive_from`."""
+  """1 clicked, 0 not; see `positive_from`. Empty: the log holds clicks alone,
+  and [negatives] makes up the rest."""
   user: str
   """The unit of histories and of GAUC."""
   time: str
@@ -44,7 +45,7 @@ class Log:
   """Seconds spent after the click, where the log knows them."""
 
   def __post_init__(self):
-    for key in ("label", "user", "time"):
+    for key in ("user", "time"):
       schema_checks.text(f"[log] {key}", getattr(self, key))
     schema_checks.one_of("[log] time_unit", self.time_unit, TIME_UNITS)
 
@@ -169,6 +170,11 @@ class Schema:
       )
     if self.history.min_dwell and not self.log.dwell:
       raise errors.InputError("[history] min_dwell needs a column [log] dwell")
+    if not self.log.label and not self.negatives.per_positive:
+      raise errors.InputError(
+        "[log] label: expected a column; only a log of clicks alone, with "
+        "[negatives] per_positive >= 1, goes without"
+      )
     if self.negatives.per_positive and self.items is None:
       raise errors.InputError(
         "[negatives] draws from the item table, so it needs [items]"

@@ -92,7 +92,7 @@ def test_a_schema_is_written_and_read_back(tmp_path):
     ('"sku_id"', '"_user"', "feature '_user': expected a name"),
     ('"sku_id"', '"history_sku"', "feature 'history_sku': expected a name"),
     ('user = "user_id"', 'user = ""', '[log] user: expected a text, found ""'),
-    ('"clicked"', '""', '[log] label: expected a text, found ""'),
+    ('"clicked"', '""', "[log] label: expected a column"),
     (
       "test_from = 2026-01-31",
       "test_days = inf",

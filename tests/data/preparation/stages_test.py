@@ -11,7 +11,7 @@ import pytest
 
 from dicm_jax import errors
 from dicm_jax.data import prepared, schema
-from dicm_jax.data.preparation import encode, grouping, spill, stages
+from dicm_jax.data.preparation import encode, grouping, job, spill, stages
 from tests.data import logs
 
 EVENTS = logs.rows()
@@ -340,3 +340,31 @@ def test_a_user_of_too_many_events_is_named(tmp_path, monkeypatch):
     logs.prepare(logs.job(tmp_path, many))
   monkeypatch.setattr(grouping, "MAX_USER_EVENTS", 41)
   logs.prepare(logs.job(tmp_path / "b", many))
+
+
+def test_offsets_pass_32_bits_only_where_they_must():
+  small = prepared.offsets_of([np.array([2, 1], np.int32), np.array([4])])
+  assert small.dtype == np.int32
+  assert small.tolist() == [0, 2, 3, 7]
+  # 43 million page views with 50 clicks each are as many.
+  large = prepared.offsets_of([np.full(1, 2**30, np.int32)] * 3)
+  assert large.dtype == np.int64
+  assert large.tolist() == [0, 2**30, 2**31, 3 * 2**30]
+
+
+def test_a_split_in_many_parts_is_read_as_in_one(tmp_path, monkeypatch, data):
+  monkeypatch.setattr(job, "PARTITION_EVENTS", 40)
+  parts = prepared.load(logs.prepare(logs.job(tmp_path, EVENTS)))
+  assert len(list((tmp_path / "out" / "train").iterdir())) > 5
+  for log, whole in ((parts.train, data.train), (parts.test, data.test)):
+    assert len(np.unique(log.user)) == len(np.unique(whole.user))
+    assert log.user.max() == whole.user.max()
+
+    def said(log):
+      found_ = [found(log, i) for i in range(log.num_samples)]
+      return sorted(found_, key=str)
+
+    for one, other in zip(said(log), said(whole), strict=True):
+      price = one.pop("price"), other.pop("price")
+      assert one == other
+      assert price[0] == pytest.approx(price[1], rel=1e-5, abs=1e-6)
