@@ -1,7 +1,6 @@
 """The image table of a run: frozen features or pixels, on their servers."""
 
 import logging
-import time
 from typing import NamedTuple
 
 import jax
@@ -10,7 +9,7 @@ from jaxtyping import Float
 import numpy as np
 
 from dicm_jax import config as config_lib
-from dicm_jax import errors, features, train
+from dicm_jax import errors, features, progress, train
 from dicm_jax.data import click_log, feature_files
 from dicm_jax.data import images as images_lib
 from dicm_jax.model import backbone as backbone_lib
@@ -20,7 +19,6 @@ from dicm_jax.sharding import table
 
 _log = logging.getLogger(__name__)
 
-PROGRESS_SECONDS = 5
 STANDARD_IMAGES = 1024
 """Training images from which the features' scaling is measured, at most."""
 
@@ -161,27 +159,5 @@ def _encoded(image_bytes, image_names, backbone: backbone_lib.Backbone):
     image_names,
     backbone,
     cache_dir=features.cache_dir(),
-    on_progress=log_progress(backbone.name),
+    on_progress=progress.Counter(f"{backbone.name} features").part(),
   )
-
-
-def log_progress(name: str):
-  """Returns a callback (done, total) that logs every few seconds."""
-  start = last = time.monotonic()
-
-  def progress(done: int, total: int) -> None:
-    nonlocal last
-    now = time.monotonic()
-    if now - last > PROGRESS_SECONDS:
-      last = now
-      rate = done / (now - start)
-      _log.info(
-        "%s features: %d of %d images, %.1f a second, %.0f s left",
-        name,
-        done,
-        total,
-        rate,
-        (total - done) / rate,
-      )
-
-  return progress

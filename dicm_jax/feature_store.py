@@ -20,6 +20,9 @@ from dicm_jax import errors
 from dicm_jax.data import files
 
 KEY_BYTES = 32
+_KEY = np.dtype(f"S{KEY_BYTES}")
+_ADDED = 1 << 16
+"""Keys added that are kept apart from the sorted ones, at most."""
 
 
 def key_of(picture: bytes) -> bytes:
@@ -39,7 +42,7 @@ def _writing(folder: pathlib.Path) -> Iterator[None]:
 
 
 class Store:
-  """Features of one encoder.
+  """Features of one encoder; 40 bytes of memory a picture.
 
   Args:
     folder: made if missing.
@@ -53,30 +56,44 @@ class Store:
     with _writing(folder):
       folder.mkdir(parents=True, exist_ok=True)
     self._folder, self._width = folder, width
-    self._place: dict[bytes, tuple[pathlib.Path, int]] = {}
-    for path in sorted(folder.glob("*.parquet")):
-      for row, key in enumerate(self._keys(path)):
-        self._place.setdefault(key, (path, row))
+    self._paths = sorted(folder.glob("*.parquet"))
+    self._added: dict[bytes, tuple[int, int]] = {}
+    """File and row of each key that is not sorted in yet."""
+    keys, places = [np.zeros(0, _KEY)], [np.zeros((0, 2), np.int32)]
+    for number, path in enumerate(self._paths):
+      found = _read_keys(path)
+      rows = np.arange(len(found), dtype=np.int32)
+      keys.append(found)
+      places.append(np.stack([np.full_like(rows, number), rows], axis=1))
+    self._sort(np.concatenate(keys), np.concatenate(places))
 
-  def _keys(self, path: pathlib.Path) -> list[bytes]:
-    try:
-      return pq.read_table(path, columns=["key"])["key"].to_pylist()
-    except (OSError, KeyError, pa.ArrowException) as e:
-      logging.warning("%s: damaged features, computed again: %s", path, e)
-      return []
+  def _sort(self, keys: np.ndarray, places: np.ndarray) -> None:
+    order = np.argsort(keys, kind="stable")
+    self._keys, self._places = keys[order], places[order]
+
+  def _place(self, key: bytes) -> tuple[int, int] | None:
+    """File and row of a key."""
+    if key in self._added:
+      return self._added[key]
+    wanted = np.array(key, _KEY)
+    at = int(np.searchsorted(self._keys, wanted))
+    if at == len(self._keys) or self._keys[at] != wanted:
+      return None
+    file, row = self._places[at].tolist()
+    return file, row
 
   def read(
     self, keys: Sequence[bytes], out: Float[np.ndarray, "n F"]
   ) -> Bool[np.ndarray, " n"]:
     """Fills in the rows of the keys that are stored; says which they are."""
     found = np.zeros(len(keys), bool)
-    wanted: dict[pathlib.Path, list[tuple[int, int]]] = {}
+    wanted: dict[int, list[tuple[int, int]]] = {}
     for i, key in enumerate(keys):
-      if key in self._place:
-        path, row = self._place[key]
-        wanted.setdefault(path, []).append((i, row))
-    for path, pairs in wanted.items():
-      block = self._block(path)
+      place = self._place(key)
+      if place is not None:
+        wanted.setdefault(place[0], []).append((i, place[1]))
+    for number, pairs in wanted.items():
+      block = self._block(self._paths[number])
       if block is not None:
         into, rows = np.array(pairs).T
         out[into] = block[rows]
@@ -96,7 +113,7 @@ class Store:
       if not np.isfinite(block).all():
         raise ValueError("expected finite numbers")
     except (OSError, KeyError, ValueError, pa.ArrowException) as e:
-      logging.warning("%s: damaged features, computed again: %s", path, e)
+      _warn(path, e)
       return None
     return block
 
@@ -120,4 +137,27 @@ class Store:
     with _writing(self._folder):
       files.write_parquet(path, table)
     for row, key in enumerate(keys):
-      self._place[key] = path, row
+      self._added[key] = len(self._paths), row
+    self._paths.append(path)
+    if len(self._added) > _ADDED:
+      added = np.array(list(self._added), _KEY)
+      places = np.array(list(self._added.values()), np.int32)
+      self._added = {}
+      # What was added stands before older places: those were damaged.
+      self._sort(
+        np.concatenate([added, self._keys]),
+        np.concatenate([places, self._places]),
+      )
+
+
+def _read_keys(path: pathlib.Path) -> np.ndarray:
+  try:
+    keys = pq.read_table(path, columns=["key"])["key"].to_pylist()
+  except (OSError, KeyError, pa.ArrowException) as e:
+    _warn(path, e)
+    keys = []
+  return np.array(keys, _KEY)
+
+
+def _warn(path: pathlib.Path, error: Exception) -> None:
+  logging.warning("%s: damaged features, computed again: %s", path, error)

@@ -4,7 +4,7 @@ The mode `features` of DICM: the fixed part of its image network never changes
 (arXiv 1711.06505, section 4.2), so neither does its output.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 import concurrent.futures
 import os
 import pathlib
@@ -53,7 +53,8 @@ def frozen_features(
     backbone: encoder with its weights.
     cache_dir: folder of the store; made if missing.
     block: pictures a file.
-    on_progress: called with (pictures done, R) after each block.
+    on_progress: called with (pictures done, R), first with those that are
+      known already, then after each block.
 
   Returns:
     float32 [R, backbone.width], row i for picture i.
@@ -62,36 +63,60 @@ def frozen_features(
     errors.InputError: a picture cannot be decoded, or there are not as many
       names as pictures.
   """
-  total = len(image_bytes)
+  return extract(
+    image_bytes,
+    image_names,
+    Encoder(backbone, block),
+    open_store(cache_dir, backbone),
+    on_progress,
+  )
+
+
+def extract(
+  image_bytes: Sequence[bytes],
+  image_names: Sequence[str],
+  encoder: "Encoder",
+  store: feature_store.Store,
+  on_progress: Callable[[int, int], None] | None = None,
+) -> Float[np.ndarray, "R F"]:
+  """As `frozen_features`, with an encoder and a store that are at hand."""
+  total, backbone = len(image_bytes), encoder.backbone
   if len(image_names) != total:
     raise errors.InputError(
       f"expected a name for each picture; found {total} pictures and "
       f"{len(image_names)} names"
     )
-  store = feature_store.Store(_folder(cache_dir, backbone), backbone.width)
   keys = [feature_store.key_of(picture) for picture in image_bytes]
   result = np.empty((total, backbone.width), np.float32)
   found = store.read(keys, result)
   first = {key: i for i, key in reversed(list(enumerate(keys)))}
   new = [i for i, key in enumerate(keys) if first[key] == i and not found[i]]
   known = total - len(new)
+  tell = on_progress or (lambda done, total: None)
+  tell(known, total)
 
   def decode(rows: list[int]) -> UInt8[np.ndarray, "K H W 3"]:
     pictures = [image_bytes[i] for i in rows]
     names = [image_names[i] for i in rows]
     return images_lib.decode_all(pictures, names, backbone.image_size)
 
-  encode = encoder(backbone, block)
-  blocks = [new[i : i + block] for i in range(0, len(new), block)]
-  for rows, pixels in _ahead(decode, blocks):
-    result[rows] = encode(pixels)
-    store.add([keys[i] for i in rows], result[rows])
+  size = encoder.block
+  blocks = [new[i : i + size] for i in range(0, len(new), size)]
+  for rows, vectors in _encoded(encoder, _ahead(decode, blocks)):
+    result[rows] = vectors
+    store.add([keys[i] for i in rows], vectors)
     known += len(rows)
-    if on_progress is not None:
-      on_progress(known, total)
+    tell(known, total)
   again = [i for i, key in enumerate(keys) if first[key] != i and not found[i]]
   result[again] = result[[first[keys[i]] for i in again]]
   return result
+
+
+def open_store(
+  cache_dir: str | os.PathLike[str], backbone: backbone_lib.Backbone
+) -> feature_store.Store:
+  """The cache of a backbone's features; the folder is made if missing."""
+  return feature_store.Store(_folder(cache_dir, backbone), backbone.width)
 
 
 def _folder(cache_dir, backbone: backbone_lib.Backbone) -> pathlib.Path:
@@ -116,31 +141,61 @@ def _ahead(decode, blocks: list[list[int]]):
       pool.shutdown(cancel_futures=True)
 
 
-def encoder(
-  backbone: backbone_lib.Backbone, block: int
-) -> Callable[[UInt8[np.ndarray, "K H W 3"]], Float[np.ndarray, "K F"]]:
-  """Compiles the encoder for one number of pictures and pads up to it.
+def _encoded(
+  encoder: "Encoder", blocks: Iterator[tuple[list[int], np.ndarray]]
+) -> Iterator[tuple[list[int], Float[np.ndarray, "K F"]]]:
+  """Yields each block's features, the next one's being computed meanwhile."""
+  waiting: list[tuple[list[int], list[jax.Array]]] = []
+  for rows, pixels in blocks:
+    waiting.append((rows, encoder.start(pixels)))
+    if len(waiting) > 1:
+      before, begun = waiting.pop(0)
+      yield before, encoder.finish(begun, len(before))
+  for rows, begun in waiting:
+    yield rows, encoder.finish(begun, len(rows))
+
+
+class Encoder:
+  """A backbone compiled for one number of pictures; fewer are padded up to it.
 
   Several devices share each call's pictures.
+
+  Args:
+    backbone: network and weights.
+    block: pictures of a call, at most.
   """
-  devices = jax.local_devices()
-  each = _CPU_CHUNK if devices[0].platform == "cpu" else block
-  chunk = min(block, each) * len(devices)
-  mesh = jax.make_mesh(
-    (len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices
-  )
-  over_devices = NamedSharding(mesh, PartitionSpec("data"))
-  params = jax.device_put(backbone.params, NamedSharding(mesh, PartitionSpec()))
-  apply = jax.jit(backbone.apply, out_shardings=over_devices)
 
-  def encode(pixels: np.ndarray) -> np.ndarray:
-    parts = []
-    for start in range(0, len(pixels), chunk):
-      part = pixels[start : start + chunk]
-      short = chunk - len(part)
+  def __init__(self, backbone: backbone_lib.Backbone, block: int = 64):
+    self.backbone, self.block = backbone, block
+    devices = jax.local_devices()
+    each = _CPU_CHUNK if devices[0].platform == "cpu" else block
+    self._chunk = min(block, each) * len(devices)
+    mesh = jax.make_mesh(
+      (len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices
+    )
+    self._over_devices = NamedSharding(mesh, PartitionSpec("data"))
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    self._params = jax.device_put(backbone.params, everywhere)
+    self._apply = jax.jit(backbone.apply, out_shardings=self._over_devices)
+
+  def __call__(
+    self, pixels: UInt8[np.ndarray, "K H W 3"]
+  ) -> Float[np.ndarray, "K F"]:
+    return self.finish(self.start(pixels), len(pixels))
+
+  def start(self, pixels: UInt8[np.ndarray, "K H W 3"]) -> list[jax.Array]:
+    """Sends pictures to the devices; does not wait for them."""
+    begun = []
+    for first in range(0, len(pixels), self._chunk):
+      part = pixels[first : first + self._chunk]
+      short = self._chunk - len(part)
       padded = np.pad(part, ((0, short), (0, 0), (0, 0), (0, 0)))
-      features = apply(params, jax.device_put(padded, over_devices))
-      parts.append(np.asarray(features)[: len(part)])
-    return np.concatenate(parts)
+      sent = jax.device_put(padded, self._over_devices)
+      begun.append(self._apply(self._params, sent))
+    return begun
 
-  return encode
+  def finish(
+    self, begun: list[jax.Array], count: int
+  ) -> Float[np.ndarray, "K F"]:
+    """Waits for the features of so many pictures."""
+    return np.concatenate([np.asarray(part) for part in begun])[:count]

@@ -9,9 +9,6 @@ Then: python -m dicm_jax.main --config=... --config.data.path=prepared
 
 from collections.abc import Callable
 import dataclasses
-import functools
-import hashlib
-import json
 import logging
 import pathlib
 import shlex
@@ -19,20 +16,19 @@ from typing import Any
 
 from absl import app, flags
 
-from dicm_jax import beam, command, content, errors, features
+from dicm_jax import beam, command, errors, extraction, progress
 from dicm_jax.data import (
   datasets,
-  feature_files,
-  files,
-  image_store,
+  images,
   prepared,
   quantise,
   schema,
+  schema_file,
   source,
 )
+from dicm_jax.data.preparation import claim, stages
 from dicm_jax.data.preparation import job as job_lib
 from dicm_jax.data.preparation import manifest as manifest_lib
-from dicm_jax.data.preparation import stages
 from dicm_jax.data.readers import (
   infer,
   pictures,
@@ -42,7 +38,6 @@ from dicm_jax.data.readers import (
   xdl_infer,
   xdl_records,
 )
-from dicm_jax.model import backbone as backbone_lib
 
 _log = logging.getLogger("dicm_jax.prepare")  # Also when run as __main__.
 
@@ -92,9 +87,9 @@ def prepare(options: Options) -> dict[str, Any]:
   job = job_lib.Job(
     events=read_events(options), out=options.out, on_bad=options.on_bad
   )
-  identity = _identity(options, job)
   fill_images = _images(options, job)  # Checked before anything is written.
-  if not _claim(options.out, identity):
+  identity = _identity(options, job)
+  if not claim.claim(options.out, identity):
     _log.info("%s is prepared already, and sound", options.out)
     return prepared.read_manifest(options.out)
   run = (
@@ -104,9 +99,7 @@ def prepare(options: Options) -> dict[str, Any]:
   )
   stages.prepare(job, fill_images, run)
   if options.backbone:
-    parts = feature_files.num_parts(image_store.names(options.out / "images"))
-    run(functools.partial(write_features, options), parts, "features")
-    feature_files.finish(options.out, _encoder(options))
+    _extraction(options).run(run)
   manifest_lib.finish(job, {"identity": identity})
   manifest = prepared.read_manifest(options.out)
   _report(manifest)
@@ -138,11 +131,13 @@ def read_events(options: Options) -> source.Events:
   if options.format in datasets.KNOWN:
     found = datasets.KNOWN[options.format](options.samples, bad)
     if options.schema:
-      found = dataclasses.replace(found, schema=schema.load(options.schema))
+      found = dataclasses.replace(
+        found, schema=schema_file.load(options.schema)
+      )
     return dataclasses.replace(found, bad=bad)
   paths = _log_files(options.samples)
   made = (
-    schema.load(options.schema)
+    schema_file.load(options.schema)
     if options.schema
     else _proposed(options.format, options.samples)[0]
   )
@@ -206,7 +201,8 @@ def _images(
   bad = source.Bad(options.on_bad)
   if options.images:
     found = pictures.open_pictures(options.images, bad)
-    return lambda: stages.store_pictures(job, found, bad)
+    told = progress.Counter("pictures").part()
+    return lambda: stages.store_pictures(job, found, bad, told)
   if options.vectors:
     if options.format == "xdl" and options.vectors.is_dir():
       given = xdl_records.Records(options.vectors, options.vectors_width, bad)
@@ -221,51 +217,29 @@ def _images(
 
 def _identity(options: Options, job: job_lib.Job) -> str:
   """Digest of all that decides the result."""
+  inputs = [path for path in (options.images, options.vectors) if path]
+  if options.vectors:  # Keys beside a matrix count, too.
+    keys = options.vectors.with_suffix(".ids.txt")
+    inputs += [keys] if keys.is_file() else []
   values = {
     "format": options.format,
-    "schema": schema.to_dict(job.schema),
-    "files": [[p.name, p.stat().st_size] for p in job.events.files],
-    "images": str(options.images and options.images.name),
-    "vectors": str(options.vectors and options.vectors.name),
-    "backbone": _encoder(options).digest if options.backbone else "",
+    "images": bool(options.images),
+    "backbone": _extraction(options).encoder.digest if options.backbone else "",
+    "decoding": images.VERSION,
     "dtype": options.dtype,
-    "on_bad": options.on_bad,
+    "vectors_width": options.vectors_width,
   }
-  text = json.dumps(values, sort_keys=True)
-  return hashlib.sha256(text.encode()).hexdigest()
+  return claim.identity(job, inputs, values)
 
 
-def _claim(out: pathlib.Path, identity: str) -> bool:
-  """Whether there is work to do in a folder that may be written.
-
-  Raises:
-    InputError: the folder holds something else.
-  """
-  job_file = out / job_lib.WORK / "job.json"
-  if (out / job_lib.MANIFEST).exists():
-    manifest = prepared.read_manifest(out)
-    if manifest["identity"] == identity:
-      prepared.check_digests(out, manifest)
-      manifest_lib.clean(out)
-      return False
-    raise errors.InputError(
-      f"--out: {out} holds a data set of other inputs or options; name "
-      "another folder"
-    )
-  if job_file.exists():
-    if json.loads(job_file.read_text())["identity"] == identity:
-      _log.info("going on with %s", out)
-      return True
-    raise errors.InputError(
-      f"--out: {out} was begun with other inputs or options; name another "
-      "folder, or remove it"
-    )
-  if out.exists() and any(p.name != job_lib.WORK for p in out.iterdir()):
-    raise errors.InputError(
-      f"--out: {out} holds files but no data set; name an empty or new folder"
-    )
-  files.write_json(job_file, {"identity": identity})
-  return True
+def _extraction(options: Options) -> extraction.Extraction:
+  return extraction.Extraction(
+    out=options.out,
+    backbone=options.backbone,
+    cut=options.cut,
+    weights=options.weights,
+    dtype=options.dtype,
+  )
 
 
 def _local(task: Callable[[int], Any], count: int, stage: str) -> None:
@@ -273,42 +247,6 @@ def _local(task: Callable[[int], Any], count: int, stage: str) -> None:
   for number in range(count):
     task(number)
     _log.info("%s: %d of %d", stage, number + 1, count)
-
-
-@functools.lru_cache(maxsize=1)
-def _loaded(name: str, cut: str, weights: str) -> backbone_lib.Backbone:
-  """One encoder a process, however many parts it makes."""
-  return backbone_lib.make(name, cut=cut, weights=weights)
-
-
-def _encoder(options: Options) -> feature_files.Encoder:
-  backbone = _loaded(options.backbone, options.cut, options.weights)
-  return feature_files.Encoder(
-    name=backbone.name,
-    digest=backbone.digest,
-    width=backbone.width,
-    dtype=options.dtype,
-    notice=backbone.notice,
-  )
-
-
-def write_features(options: Options, part: int) -> None:
-  """Encodes one part of the stored pictures, unless its file is there."""
-  folder = options.out / "images"
-  rows = feature_files.rows_of(part, image_store.names(folder))
-  encoder = _encoder(options)
-  if feature_files.exists(options.out, encoder, part):
-    return
-  backbone = _loaded(options.backbone, options.cut, options.weights)
-  names = image_store.names(folder)[rows]
-  vectors = features.frozen_features(
-    image_store.ImageStore(folder, rows.start, rows.stop),
-    names,
-    backbone,
-    cache_dir=features.cache_dir(),
-    on_progress=content.log_progress(backbone.name),
-  )
-  feature_files.write_part(options.out, encoder, part, names, vectors)
 
 
 def _report(manifest: dict[str, Any]) -> None:
@@ -337,7 +275,7 @@ def main(argv: list[str]) -> None:
     command.start(values)
     if values.infer:
       found, _ = _proposed(values.format, pathlib.Path(values.samples))
-      print(schema.to_toml(found), end="")
+      print(schema_file.to_toml(found), end="")
       return
     if not values.out:
       raise errors.InputError("expected --out=DIR, a new folder")

@@ -12,16 +12,18 @@ column's values lie end to end, beside a column NAME_lengths.
 """
 
 from collections.abc import Iterator
+import hashlib
+import json
 import os
 import pathlib
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow_datasets as tfds
 
-from dicm_jax import prepare
+from dicm_jax import errors, prepare
 from dicm_jax.data import prepared
 
 SPLITS = {
@@ -37,16 +39,13 @@ class Prepared(tfds.core.GeneratorBasedBuilder):
 
   name = "dicm_prepared"
   VERSION = tfds.core.Version("1.0.0")
-  BUILDER_CONFIGS: ClassVar = [
-    tfds.core.BuilderConfig(name=name) for name in SPLITS
-  ]
-  DEFAULT_CONFIG_NAME = "samples"
 
   def __init__(
     self,
     *,
     path: str | os.PathLike[str] = "",
     options: prepare.Options | None = None,
+    config: str = "samples",
     **kwargs: Any,
   ):
     """Opens the data set, and makes it first if there are options.
@@ -54,16 +53,33 @@ class Prepared(tfds.core.GeneratorBasedBuilder):
     Args:
       path: folder made by `python -m dicm_jax.prepare`.
       options: in its place, what to prepare; nothing is done twice.
-      **kwargs: of tfds.core.GeneratorBasedBuilder: data_dir, config.
+      config: samples or pictures.
+      **kwargs: of tfds.core.GeneratorBasedBuilder, as data_dir.
 
     Raises:
-      InputError: the folder holds no finished data set, or preparing fails.
+      InputError: the folder holds no finished data set, or preparing fails; or
+        it has no pictures, and they are asked for.
     """
+    if config not in SPLITS:
+      raise errors.unknown_name("config", config, SPLITS)
     if options is not None:
       prepare.prepare(options)
     self._path = pathlib.Path(path if options is None else options.out)
     self._manifest = prepared.read_manifest(self._path)
-    super().__init__(**({"file_format": "array_record"} | kwargs))
+    self._folders = SPLITS[config]
+    for folder in self._folders.values():
+      if not self._files(folder):
+        raise errors.InputError(
+          f"config={config!r}: {self._path} holds no {folder}"
+        )
+    # Another data set in the same data_dir is another folder there.
+    named = tfds.core.BuilderConfig(name=f"{config}-{self._digest()}")
+    super().__init__(**({"file_format": "array_record"} | kwargs), config=named)
+
+  def _digest(self) -> str:
+    """Of all files of the data set."""
+    text = json.dumps(self._manifest["files"], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
   def _info(self) -> tfds.core.DatasetInfo:
     return tfds.core.DatasetInfo(
@@ -73,13 +89,8 @@ class Prepared(tfds.core.GeneratorBasedBuilder):
       disable_shuffling=True,
     )
 
-  def _folders(self) -> dict[str, str]:
-    """Folder of each split."""
-    assert self.builder_config is not None  # DEFAULT_CONFIG_NAME is one.
-    return SPLITS[self.builder_config.name]
-
   def _schema(self) -> pa.Schema:
-    first, *_ = self._folders().values()
+    first, *_ = self._folders.values()
     return pq.read_schema(self._files(first)[0])
 
   def _files(self, folder: str) -> list[pathlib.Path]:
@@ -87,7 +98,7 @@ class Prepared(tfds.core.GeneratorBasedBuilder):
 
   def _split_generators(self, dl_manager):
     del dl_manager  # Nothing is downloaded.
-    return {k: self._generate_examples(v) for k, v in self._folders().items()}
+    return {k: self._generate_examples(v) for k, v in self._folders.items()}
 
   def _generate_examples(
     self, folder: str

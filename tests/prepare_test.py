@@ -18,7 +18,7 @@ from dicm_jax import (
   prepare,
   tfds_builder,
 )
-from dicm_jax.data import prepared, schema
+from dicm_jax.data import prepared, schema_file
 from dicm_jax.data.readers import xdl_example
 from dicm_jax.model import backbone as backbone_lib
 from tests import toy
@@ -48,6 +48,17 @@ name = "image"
 side = "ad"
 kind = "image"
 history = true
+"""
+
+
+ITEMS = """
+[items]
+key = "item_id"
+fields = ["price"]
+[[feature]]
+name = "price"
+side = "ad"
+kind = "dense"
 """
 
 
@@ -89,7 +100,7 @@ def test_a_schema_is_proposed_and_a_prepared_log_trains(raw):
   proposed = run("--infer", f"--samples={log}")
   assert proposed.returncode == 0
   (raw / "proposed.toml").write_text(proposed.stdout)
-  schema.load(raw / "proposed.toml")
+  schema_file.load(raw / "proposed.toml")
   done = run(
     f"--samples={log}",
     f"--images={raw / 'pictures'}",
@@ -233,6 +244,56 @@ def test_a_begun_folder_is_of_one_job(raw):
       "what": "field 'click': expected 0 or 1, found '2'",
     }
   ]
+
+
+def edit_log(raw):
+  text = (raw / "log.csv").read_text()
+  (raw / "log.csv").write_text(text.replace("u1,", "u2,", 1))
+
+
+CHANGES = {
+  "log of the same size": edit_log,
+  "picture": lambda raw: (raw / "pictures/3.png").write_bytes(logs.png(99)),
+  "one picture more": lambda raw: (raw / "pictures/x.png").write_bytes(b"x"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_an_input_was_is_not_taken_for_what_it_is(raw, change):
+  first = prepare.prepare(options(raw))
+  CHANGES[change](raw)
+  with pytest.raises(errors.InputError, match="an input was changed since"):
+    prepare.prepare(options(raw))
+  again = prepare.prepare(options(raw, out=raw / "again"))
+  assert again["identity"] != first["identity"]
+
+
+def test_a_begun_folder_is_not_gone_on_with_from_another_log(raw):
+  (raw / "pictures" / "3.png").write_bytes(b"damaged")
+  with pytest.raises(errors.InputError, match="3"):
+    prepare.prepare(options(raw))
+  edit_log(raw)
+  with pytest.raises(errors.InputError, match="an input was changed since"):
+    prepare.prepare(options(raw))
+
+
+def test_the_item_table_is_an_input(raw):
+  text = TOML.replace("[[feature]]", ITEMS + "[[feature]]", 1)
+  (raw / "items.toml").write_text(text)
+  items = raw / "items.csv"
+  items.write_text("item_id,price\n" + "".join(f"{i},{i}\n" for i in range(11)))
+  given = options(raw, schema=raw / "items.toml", items=items)
+  first = prepare.prepare(given)
+  assert prepare.prepare(given) == first
+  items.write_text(items.read_text().replace("5,5", "5,6"))
+  with pytest.raises(errors.InputError, match="an input was changed since"):
+    prepare.prepare(given)
+
+
+@pytest.mark.parametrize("out", ["log.csv", "log.csv/out"])
+def test_a_folder_that_cannot_be_made_is_named(raw, out):
+  with pytest.raises(errors.InputError, match=r"--out: .*log\.csv"):
+    prepare.prepare(options(raw, out=raw / out))
 
 
 @pytest.mark.slow

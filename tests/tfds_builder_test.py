@@ -1,5 +1,6 @@
 """tensorflow-datasets reads back what the Parquet files hold."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dicm_jax import errors, tfds_builder
+from dicm_jax.data.preparation import manifest, stages
 from tests.data import logs
 
 
@@ -72,6 +74,31 @@ def test_pictures_are_read_back_bit_for_bit(prepared, tmp_path):
   assert len(source) == len(expected) == 20
   assert not any(map(same, source, expected))  # No column is nested.
   assert source[3]["bytes"] == expected[3]["bytes"]
+
+
+def test_two_data_sets_in_one_folder_are_kept_apart(prepared, tmp_path):
+  other = logs.prepare(logs.job(tmp_path / "b", logs.rows(seed=1, events=90)))
+  for path in (prepared, other):
+    builder = tfds_builder.Prepared(path=path, data_dir=tmp_path / "tfds")
+    builder.download_and_prepare()
+    source, expected = builder.as_data_source("train"), read("train", path)
+    assert len(source) == len(expected)
+    for found, row in zip(source, expected, strict=True):
+      same(found, row)
+
+
+def test_what_a_data_set_lacks_is_named(tmp_path):
+  plain = dataclasses.replace(
+    logs.SCHEMA,
+    feature=tuple(f for f in logs.SCHEMA.feature if f.kind != "image"),
+  )
+  made = logs.job(tmp_path, logs.rows(), plain)
+  stages.prepare(made, None, logs.local)
+  manifest.finish(made, {})
+  with pytest.raises(errors.InputError, match=r"config='pictures': .* no imag"):
+    tfds_builder.Prepared(path=made.out, config="pictures", data_dir=tmp_path)
+  with pytest.raises(errors.InputError, match="unknown config 'picture'"):
+    tfds_builder.Prepared(path=made.out, config="picture", data_dir=tmp_path)
 
 
 def test_tensorflow_is_not_imported():

@@ -49,13 +49,14 @@ class Encoder:
     return f"{self.name}-{self.digest[:8]}"
 
 
-def num_parts(keys: Sequence[str]) -> int:
-  return -(-len(keys) // PART_ROWS)
+def num_parts(images: int) -> int:
+  """Number of parts that so many image rows take."""
+  return -(-images // PART_ROWS)
 
 
-def rows_of(part: int, keys: Sequence[str]) -> slice:
+def rows_of(part: int, images: int) -> slice:
   """Image rows of a part."""
-  return slice(part * PART_ROWS, min((part + 1) * PART_ROWS, len(keys)))
+  return slice(part * PART_ROWS, min((part + 1) * PART_ROWS, images))
 
 
 def exists(root: pathlib.Path, encoder: Encoder, part: int) -> bool:
@@ -170,7 +171,7 @@ def write_precomputed(
   first = (mean / (len(keys) - 1)).astype(np.float32)[None]
   blocks = (block for _, block in vectors.read(wanted))
   for part, block in enumerate(_cut(itertools.chain([first], blocks))):
-    write_part(root, encoder, part, keys[rows_of(part, keys)], block)
+    write_part(root, encoder, part, keys[rows_of(part, len(keys))], block)
   finish(root, encoder)
   return len(keys) - 1
 

@@ -1,11 +1,13 @@
 """Writing files so that a kill leaves either all of one or nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
 import hashlib
 import json
 import os
 import pathlib
 from typing import Any
+import uuid
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,19 +16,37 @@ PART = ".part"
 """End of the name of a file that is being written."""
 
 
-def write_parquet(path: pathlib.Path, table: pa.Table, **options: Any) -> None:
+@contextlib.contextmanager
+def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Gives a name to write under; the file takes its own once it is complete.
+
+  No two writers share such a name, so the same file may be made twice at once.
+  """
   path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(path.name + PART)
-  pq.write_table(table, part, **options)
-  os.replace(part, path)
+  part = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PART}")
+  try:
+    yield part
+    os.replace(part, path)
+  except BaseException:
+    part.unlink(missing_ok=True)
+    raise
+
+
+def remove_parts(folder: pathlib.Path) -> None:
+  """Removes what killed writers left, folders within included."""
+  for part in folder.rglob(f"*{PART}"):
+    part.unlink(missing_ok=True)
+
+
+def write_parquet(path: pathlib.Path, table: pa.Table, **options: Any) -> None:
+  with whole(path) as part:
+    pq.write_table(table, part, **options)
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
   """Sorted keys, so that equal values make equal bytes."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(path.name + PART)
-  part.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
-  os.replace(part, path)
+  with whole(path) as part:
+    part.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def once(marker: pathlib.Path, work: Callable[[], Any]) -> Any:

@@ -23,9 +23,9 @@ def earlier_clicks(
 
   Args:
     group_user: user of each group.
-    group_time: time of each group's first impression, from 0.
+    group_time: time of each group's first impression.
     click_user: user of each click.
-    click_time: time of each click, from 0; equal times keep their order.
+    click_time: time of each click; equal times keep their order.
     click_value: what is listed: the image row of each click.
     max_history: at least 1; older clicks are left out and counted.
     window: clicks more than so long before the group stay out; 0: none do.
@@ -33,15 +33,25 @@ def earlier_clicks(
   Returns:
     The lists, and how many entries the maximum cut off over all groups.
   """
-  span = 1 + max(group_time.max(initial=0), click_time.max(initial=0))
-  click_key = click_user * span + click_time
+  # Times as their ranks: a product of users and times may pass 64 bits, one
+  # of users and ranks cannot.
+  times, rank = np.unique(click_time, return_inverse=True)
+  moments = len(times) + 1
+  click_key = click_user.astype(np.int64) * moments + rank
   order = np.argsort(click_key, kind="stable")
   sorted_key = click_key[order]
-  first = np.searchsorted(sorted_key, group_user * span)
-  end = np.searchsorted(sorted_key, group_user * span + group_time)
+
+  def clicks_before(moment: Int[np.ndarray, " G"]) -> Int[np.ndarray, " G"]:
+    """Number of the first click of each group's user from its moment on."""
+    earlier = np.searchsorted(times, moment)
+    keys = group_user.astype(np.int64) * moments + earlier
+    return np.searchsorted(sorted_key, keys)
+
+  end = clicks_before(group_time)
   if window:
-    since = np.maximum(group_time - window, 0)
-    first = np.searchsorted(sorted_key, group_user * span + since)
+    first = clicks_before(group_time - window)
+  else:
+    first = np.searchsorted(sorted_key, group_user.astype(np.int64) * moments)
   start = np.maximum(first, end - max_history)
   length = end - start
   offsets = np.concatenate([[0], np.cumsum(length)])

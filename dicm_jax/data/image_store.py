@@ -1,12 +1,14 @@
 """The pictures of a prepared data set: Parquet files in order of their rows.
 
-Row NO_IMAGE is a grey pixel that stands for "no picture".
+A file is named by its first row. Row NO_IMAGE is a grey pixel that stands for
+"no picture".
 """
 
 import bisect
 from collections.abc import Callable, Collection, Iterator, Sequence
 import concurrent.futures
 import hashlib
+import itertools
 import json
 import pathlib
 import struct
@@ -39,7 +41,10 @@ _SCHEMA = pa.schema(
     pa.field("bytes", pa.large_binary()),
   ]
 )
-_BAD = b"bad"
+_BAD, _LAST = b"bad", b"last"
+"""Notes on the pictures left out, and the key of the last one looked at."""
+_BLOCK_PICTURES, _BLOCK_BYTES = 64, 32 << 20
+"""Pictures that are checked at a time, at most."""
 
 
 def write(
@@ -58,7 +63,8 @@ def write(
     pictures: where they come from.
     wanted: keys that the log names.
     bad: is told of pictures that are missing or cannot be decoded.
-    on_progress: called with (pictures done, pictures wanted).
+    on_progress: called with (pictures looked at, pictures wanted), first with
+      those of an earlier run.
 
   Returns:
     The keys of rows 1, 2, ...
@@ -69,59 +75,58 @@ def write(
   folder.mkdir(parents=True, exist_ok=True)
   wanted = frozenset(wanted)
   _report_missing(wanted, pictures, bad)
-  parts = sorted(folder.glob("part-*.parquet"))
-  keys, noted = _found(parts)
+  keys, noted, last = _found(_parts(folder))
   for line in noted:
     bad.report(line["file"], line["line"], line["what"])
-  left = _after(pictures.keys(), keys[-1] if parts and keys else None, wanted)
-  waiting: list[tuple[str, bytes]] = [] if parts else [("", NONE)]
-  notes: list[dict] = []
-  number = len(parts)
+  left = _after(pictures.keys(), last, wanted)
+  part = _Part(folder, len(keys))
+  if not keys:
+    part.entries.append(("", NONE))
+  tell = on_progress or (lambda done, total: None)
+  done = len(wanted) - len(left)
+  tell(done, len(wanted))
   for key, data, what in _checked(pictures, left):
+    part.last = key
     if what:
       bad.report(key, "picture", what)
-      notes.append({"file": key, "line": "picture", "what": what})
-      continue
-    waiting.append((key, data))
-    if _full(waiting):
-      keys += _write_part(folder, number, len(keys), waiting, notes)
-      number, waiting, notes = number + 1, [], []
-      if on_progress:
-        on_progress(len(keys) - 1, len(wanted))
-  if waiting or notes:
-    keys += _write_part(folder, number, len(keys), waiting, notes)
-  return keys[1:]
+      part.notes.append({"file": key, "line": "picture", "what": what})
+    else:
+      part.entries.append((key, data))
+    if part.full:
+      keys += part.write()
+      part = part.next
+    done += 1
+    tell(done, len(wanted))
+  # Notes alone make no part: looking at those pictures again does no harm.
+  return (keys + part.write() if part.entries else keys)[1:]
 
 
-def _full(waiting: list[tuple[str, bytes]]) -> bool:
-  return (
-    len(waiting) >= PART_PICTURES
-    or sum(len(data) for _, data in waiting) >= PART_BYTES
-  )
+def _parts(folder: pathlib.Path) -> list[pathlib.Path]:
+  return sorted(folder.glob("part-*.parquet"))
 
 
-def _found(parts: Sequence[pathlib.Path]):
-  """Keys of the rows stored so far, and what was noted on the way."""
+def _found(parts: Sequence[pathlib.Path]) -> tuple[list[str], list[dict], str]:
+  """Keys of the rows stored so far, notes, and the last picture looked at."""
   keys: list[str] = []
   noted: list[dict] = []
+  last = ""
   for path in parts:
     file = pq.ParquetFile(path)
     keys += file.read(columns=["key"])["key"].to_pylist()
-    noted += json.loads((file.schema_arrow.metadata or {}).get(_BAD, b"[]"))
-  return keys, noted
+    said = file.schema_arrow.metadata
+    noted += json.loads(said[_BAD])
+    last = said[_LAST].decode()
+  return keys, noted, last
 
 
 def _after(
-  keys: Iterator[str], last: str | None, wanted: frozenset[str]
+  keys: Iterator[str], last: str, wanted: frozenset[str]
 ) -> frozenset[str]:
-  """Wanted keys that come after the last stored one in their source."""
-  passed = not last
-  left = set()
-  for key in keys:
-    if passed and key in wanted:
-      left.add(key)
-    passed = passed or key == last
-  return frozenset(left)
+  """Wanted keys that come after one in their source; "": all."""
+  if last:
+    keys = itertools.dropwhile(lambda key: key != last, keys)
+    next(keys, None)
+  return frozenset(key for key in keys if key in wanted)
 
 
 def _checked(
@@ -139,34 +144,60 @@ def _checked(
     return key, data, ""
 
   def blocks() -> Iterator[list[tuple[str, bytes]]]:
-    block: list[tuple[str, bytes]] = []
+    block, size = [], 0
     for entry in pictures.read(wanted):
       block.append(entry)
-      if len(block) == 16:
+      size += len(entry[1])
+      if len(block) == _BLOCK_PICTURES or size >= _BLOCK_BYTES:
         yield block
-        block = []
+        block, size = [], 0
     yield block
 
-  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+  with concurrent.futures.ThreadPoolExecutor(images.processors()) as pool:
     for block in blocks():
       yield from pool.map(check, block)
 
 
-def _write_part(folder, number: int, first_row: int, entries, notes):
-  """Writes one file of the store; returns its keys."""
-  keys = [key for key, _ in entries]
-  table = pa.table(
-    {
-      "row": list(range(first_row, first_row + len(entries))),
-      "key": keys,
-      "sha256": [hashlib.sha256(data).digest() for _, data in entries],
-      "bytes": [data for _, data in entries],
-    },
-    _SCHEMA.with_metadata({_BAD: json.dumps(notes)}),
-  )
-  path = folder / f"part-{number:05d}.parquet"
-  files.write_parquet(path, table, compression="none", use_dictionary=False)
-  return keys
+class _Part:
+  """A file of the store while it fills."""
+
+  def __init__(self, folder: pathlib.Path, first_row: int):
+    self._folder, self._first = folder, first_row
+    self.entries: list[tuple[str, bytes]] = []
+    self.notes: list[dict] = []
+    self.last = ""
+    """Key of the last picture looked at, stored or not."""
+
+  @property
+  def full(self) -> bool:
+    return (
+      len(self.entries) >= PART_PICTURES
+      or sum(len(data) for _, data in self.entries) >= PART_BYTES
+    )
+
+  @property
+  def next(self) -> "_Part":
+    return _Part(self._folder, self._first + len(self.entries))
+
+  def write(self) -> list[str]:
+    """Writes the file; returns its keys."""
+    keys = [key for key, _ in self.entries]
+    schema = _SCHEMA.with_metadata(
+      {_BAD: json.dumps(self.notes), _LAST: self.last}
+    )
+    digests = [hashlib.sha256(data).digest() for _, data in self.entries]
+    table = pa.table(
+      {
+        "row": list(range(self._first, self._first + len(keys))),
+        "key": keys,
+        "sha256": digests,
+        "bytes": [data for _, data in self.entries],
+      },
+      schema,
+    )
+    path = self._folder / f"part-{self._first:010d}.parquet"
+    files.write_parquet(path, table, compression="none", use_dictionary=False)
+    return keys
 
 
 def _report_missing(wanted, pictures: source.Pictures, bad: source.Bad):
@@ -195,14 +226,10 @@ class ImageStore(Sequence[bytes]):
   def __init__(
     self, folder: pathlib.Path, first: int = 0, end: int | None = None
   ):
-    self._paths = sorted(folder.glob("part-*.parquet"))
-    self._ends: list[int] = []
-    for path in self._paths:
-      rows = pq.ParquetFile(path).metadata.num_rows
-      self._ends.append(rows + (self._ends[-1] if self._ends else 0))
+    self._paths = _parts(folder)
+    self._firsts = [_first_row(path) for path in self._paths]
     self._first = first
-    stored = self._ends[-1] if self._ends else 0
-    self._length = (stored if end is None else end) - first
+    self._length = (count(folder) if end is None else end) - first
     self._open = -1
     self._pictures: list[bytes] = []
 
@@ -219,20 +246,33 @@ class ImageStore(Sequence[bytes]):
     if not 0 <= index < len(self):
       raise IndexError(index)
     index += self._first
-    part = bisect.bisect_right(self._ends, index)
+    part = bisect.bisect_right(self._firsts, index) - 1
     if part != self._open:  # Rows are asked for in order: one file at hand.
       table = pq.read_table(self._paths[part], columns=["bytes"])
       self._pictures, self._open = table["bytes"].to_pylist(), part
-    return self._pictures[index - (self._ends[part - 1] if part else 0)]
+    return self._pictures[index - self._firsts[part]]
 
 
-def names(folder: pathlib.Path) -> list[str]:
-  """Keys of all rows; "" for row 0."""
-  return _found(sorted(folder.glob("part-*.parquet")))[0]
+def _first_row(path: pathlib.Path) -> int:
+  return int(path.stem.removeprefix("part-"))
 
 
-def digests(folder: pathlib.Path) -> list[bytes]:
-  """SHA-256 of all rows' pictures."""
-  paths = sorted(folder.glob("part-*.parquet"))
-  tables = [pq.read_table(path, columns=["sha256"]) for path in paths]
-  return [d for table in tables for d in table["sha256"].to_pylist()]
+def count(folder: pathlib.Path) -> int:
+  """Number of rows, row 0 included; only one file is opened."""
+  paths = _parts(folder)
+  if not paths:
+    return 0
+  return _first_row(paths[-1]) + pq.ParquetFile(paths[-1]).metadata.num_rows
+
+
+def names(folder: pathlib.Path, rows: slice = slice(None)) -> list[str]:
+  """Keys of some rows; "" for row 0. Only their files are opened."""
+  start, stop, _ = rows.indices(count(folder))
+  paths = _parts(folder)
+  firsts = [_first_row(path) for path in paths]
+  low = max(bisect.bisect_right(firsts, start) - 1, 0)
+  chosen = paths[low : bisect.bisect_left(firsts, stop)]
+  tables = [pq.read_table(path, columns=["key"]) for path in chosen]
+  keys = [key for table in tables for key in table["key"].to_pylist()]
+  shift = firsts[low] if firsts else 0
+  return keys[start - shift : stop - shift]

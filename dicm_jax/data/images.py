@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 import concurrent.futures
+import contextlib
 import importlib.util
 import io
+import os
+import threading
 
 from jaxtyping import UInt8
 import numpy as np
@@ -49,6 +52,39 @@ _BACKWARDS = tuple(_TURNS[n] for n in (3, 4, 7, 8))
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 
 
+def processors() -> int:
+  """Threads that decode best: one a processor."""
+  return os.cpu_count() or 1
+
+
+class _Budget:
+  """Pixels that all threads together may decode at a time.
+
+  A picture larger than what is left waits for others to end, so the memory of
+  any number of threads is that of one of the largest pictures.
+  """
+
+  def __init__(self, pixels: int):
+    self._left = self._all = pixels
+    self._changed = threading.Condition()
+
+  @contextlib.contextmanager
+  def share(self, pixels: int) -> Iterator[None]:
+    pixels = min(pixels, self._all)
+    with self._changed:
+      self._changed.wait_for(lambda: self._left >= pixels)
+      self._left -= pixels
+    try:
+      yield
+    finally:
+      with self._changed:
+        self._left += pixels
+        self._changed.notify_all()
+
+
+_AT_ONCE = _Budget(MAX_PIXELS)
+
+
 def decode(
   data: bytes, *, name: str, size: int
 ) -> UInt8[np.ndarray, "size size 3"]:
@@ -83,10 +119,12 @@ def decode(
       # Only the header has been read here, so a bomb costs nothing.
       _refuse_huge(image, name)
       _refuse_deep(image, name)
+      pixels = image.width * image.height
       # JPEG can skip detail that the resize would drop: 2-4 times faster.
       image.draft(None, (2 * size, 2 * size))
-      image.load()
-      small = _squeezed(image, size)
+      with _AT_ONCE.share(pixels):
+        image.load()
+        small = _squeezed(image, size)
   except errors.InputError:
     raise
   except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
@@ -107,7 +145,10 @@ def decode(
 
 
 def decode_all(
-  images: Sequence[bytes], names: Sequence[str], size: int, workers: int = 2
+  images: Sequence[bytes],
+  names: Sequence[str],
+  size: int,
+  workers: int | None = None,
 ) -> UInt8[np.ndarray, "K size size 3"]:
   """Decodes pictures in threads; the result does not depend on `workers`.
 
@@ -115,7 +156,8 @@ def decode_all(
     images: encoded pictures, any number K.
     names: what error messages call each of them.
     size: side of the squares in pixels.
-    workers: number of threads (Pillow decodes without the interpreter lock).
+    workers: threads (Pillow decodes without the interpreter lock); None:
+      one a processor.
 
   Returns:
     uint8 [K, size, size, 3], in the order given.
@@ -134,7 +176,7 @@ def decode_all(
   def fill(row: int) -> None:
     squares[row] = decode(images[row], name=names[row], size=size)
 
-  pool = concurrent.futures.ThreadPoolExecutor(workers)
+  pool = concurrent.futures.ThreadPoolExecutor(workers or processors())
   try:
     for _ in pool.map(fill, range(len(images))):
       pass

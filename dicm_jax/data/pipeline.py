@@ -81,10 +81,16 @@ def samples_of(
   Raises:
     IndexError: a group number is out of range.
   """
-  starts = np.searchsorted(log.group, np.arange(log.num_groups + 1))
+  # Half the memory where 32 bits are enough: a log's order takes as much as
+  # one of its columns.
+  dtype = np.int32 if log.num_samples < 2**31 else np.int64
+  numbers = np.arange(log.num_groups + 1, dtype=log.group.dtype)
+  starts = np.searchsorted(log.group, numbers).astype(dtype)
   lengths = np.diff(starts)[groups]
-  first = np.cumsum(lengths) - lengths
-  return np.arange(lengths.sum()) + np.repeat(starts[groups] - first, lengths)
+  first = np.cumsum(lengths, dtype=dtype) - lengths
+  out = np.repeat(starts[groups] - first, lengths)
+  out += np.arange(len(out), dtype=dtype)
+  return out
 
 
 def capacities(

@@ -1,6 +1,6 @@
 """Reads a prepared data set, as docs/data.md lays it out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import functools
 import hashlib
 import json
@@ -10,10 +10,17 @@ from typing import Any
 from jaxtyping import Float
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dicm_jax import errors
-from dicm_jax.data import click_log, feature_files, files, image_store
+from dicm_jax.data import (
+  click_log,
+  feature_files,
+  files,
+  image_store,
+  schema_file,
+)
 from dicm_jax.data import schema as schema_lib
 from dicm_jax.data.preparation import encode
 from dicm_jax.data.preparation.job import MANIFEST, WORK
@@ -30,7 +37,7 @@ def load(path: pathlib.Path) -> click_log.Dataset:
       file is missing or has another size than the manifest says.
   """
   manifest = read_manifest(path)
-  schema = schema_lib.from_dict(manifest["schema"])
+  schema = schema_file.from_dict(manifest["schema"])
   pictures = image_store.ImageStore(path / "images")
   return click_log.Dataset(
     features=_features(schema, manifest),
@@ -146,36 +153,37 @@ def _features(
 
 def _log(path, split: str, schema: schema_lib.Schema, manifest):
   """One split, all its parts end to end."""
-  parts = sorted((path / split).glob("part-*.parquet"))
-  table = pa.concat_tables([pq.read_table(part) for part in parts])
-  table = table.combine_chunks()
-  group_of = _lists(table, "label")
-  ad_image, behaviours = _images(table, schema, group_of)
+  parts = _Parts(path / split)
+  group_of = parts.lists("label")
+  samples, groups = len(group_of.values), len(group_of.offsets) - 1
   ids = [f for f in schema.feature if f.kind in schema_lib.ID_KINDS]
+  numbers = np.arange(groups, dtype=group_of.offsets.dtype)
   return click_log.ClickLog(
     user_ids={
-      name: _lists(table, name) for f in ids for name in _user_columns(f)
+      name: parts.lists(name) for f in ids for name in _user_columns(f)
     },
     ad_ids={
-      f.name: _values(table, f.name)
+      f.name: parts.values(f.name)
       for f in ids
       if f.side != "user" and f.kind == "id"
     },
     ad_lists={
-      f.name: _inner_lists(table, f.name)
+      f.name: parts.inner_lists(f.name)
       for f in ids
       if f.side != "user" and f.kind != "id"
     },
-    user_dense=_dense(table, schema, manifest, of_user=True),
-    ad_dense=_dense(table, schema, manifest, of_user=False),
-    behaviour_images=behaviours,
-    ad_image=ad_image,
-    label=group_of.values.astype(np.float32),
-    group=np.repeat(np.arange(len(table)), group_of.lengths),
-    user=np.unique(
-      table["user"].to_numpy(zero_copy_only=False), return_inverse=True
-    )[1],
-    time=_array(table, "time").to_numpy(),
+    user_dense=_dense(parts, schema, manifest, groups, of_user=True),
+    ad_dense=_dense(parts, schema, manifest, samples, of_user=False),
+    behaviour_images=_behaviour_images(parts, schema, groups),
+    ad_image=(
+      parts.values(schema.ad_image.name)
+      if schema.ad_image
+      else np.zeros(samples, np.int32)
+    ),
+    label=group_of.values.astype(np.float32, copy=False),
+    group=np.repeat(numbers, group_of.lengths),
+    user=parts.codes("user"),
+    time=parts.values("time"),
   )
 
 
@@ -186,72 +194,103 @@ def _user_columns(field: schema_lib.Field) -> Iterator[str]:
     yield encode.history_name(field)
 
 
-def _images(table: pa.Table, schema: schema_lib.Schema, group_of):
-  """Image rows of the ads and of the behaviours; row 0 and none if absent."""
+def _behaviour_images(parts: "_Parts", schema: schema_lib.Schema, groups: int):
   image, images = schema.ad_image, schema.behaviour_images
-  if image is None:
-    ad_image = np.zeros(len(group_of.values), np.int32)
-  else:
-    ad_image = _values(table, image.name)
   if images is not None:
-    behaviours = _lists(table, images.name)
-  elif image is not None and image.history:
-    behaviours = _lists(table, encode.history_name(image))
-  else:
-    nothing = np.zeros(0, np.int32)
-    behaviours = click_log.Jagged(nothing, np.zeros(len(table) + 1, np.int64))
-  return ad_image, behaviours
+    return parts.lists(images.name)
+  if image is not None and image.history:
+    return parts.lists(encode.history_name(image))
+  nothing = np.zeros(0, np.int32)
+  return click_log.Jagged(nothing, np.zeros(groups + 1, np.int32))
 
 
-def _array(table: pa.Table, name: str) -> pa.Array:
-  return table[name].combine_chunks()
+class _Parts:
+  """The shards of a split, read column by column and part by part.
+
+  So the memory at the peak is the result's and a column's, and a column may
+  hold more values than one Arrow array.
+  """
+
+  def __init__(self, folder: pathlib.Path):
+    self._paths = sorted(folder.glob("part-*.parquet"))
+    self._names = pq.read_schema(self._paths[0]).names
+
+  def _chunks(self, name: str) -> Iterator[pa.Array]:
+    for path in self._paths:
+      yield from pq.read_table(path, columns=[name])[name].chunks
+
+  def values(self, name: str) -> np.ndarray:
+    """All values of a column, whatever lists they are in."""
+    return _joined([_flat(chunk) for chunk in self._chunks(name)])
+
+  def lists(self, name: str, depth: int = 0) -> click_log.Jagged:
+    """A column of lists, one a group; at depth 1 those within, one a sample."""
+    values, lengths = [], []
+    for chunk in self._chunks(name):
+      inner = chunk.flatten() if depth else chunk
+      values.append(_flat(inner))
+      lengths.append(inner.value_lengths().to_numpy())
+    weights = schema_lib.weight_column(name)
+    return click_log.Jagged(
+      _joined(values),
+      offsets_of(lengths),
+      self.values(weights) if weights in self._names else None,
+    )
+
+  def inner_lists(self, name: str) -> click_log.Jagged:
+    return self.lists(name, depth=1)
+
+  def codes(self, name: str) -> np.ndarray:
+    """Number of each string among all that occur, in order."""
+    found = pa.chunked_array(list(self._chunks(name)), pa.string())
+    encoded = found.dictionary_encode().unify_dictionaries()
+    if not encoded.num_chunks:
+      return np.zeros(0, np.int32)
+    order = pc.call_function("sort_indices", [encoded.chunk(0).dictionary])
+    rank = np.empty(len(order), np.int32)
+    rank[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
+    return np.concatenate([rank[c.indices.to_numpy()] for c in encoded.chunks])
 
 
-def _values(table: pa.Table, name: str) -> np.ndarray:
-  return _array(table, name).flatten().to_numpy()
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+  return np.concatenate(parts) if parts else np.zeros(0, np.int32)
 
 
-def _lists(table: pa.Table, name: str) -> click_log.Jagged:
-  """A column of lists, one a group."""
-  weights = schema_lib.weight_column(name)
-  return _jagged(
-    _array(table, name),
-    _array(table, weights) if weights in table.column_names else None,
-  )
+def _flat(column: pa.Array) -> np.ndarray:
+  while pa.types.is_list(column.type):
+    column = column.flatten()
+  return column.to_numpy(zero_copy_only=False)
 
 
-def _inner_lists(table: pa.Table, name: str) -> click_log.Jagged:
-  """A column of lists of lists, as lists one a sample."""
-  weights = schema_lib.weight_column(name)
-  return _jagged(
-    _array(table, name).flatten(),
-    _array(table, weights).flatten() if weights in table.column_names else None,
-  )
+def offsets_of(lengths: Sequence[np.ndarray]) -> np.ndarray:
+  """Where each list begins, and the end of all: int32 where that is enough.
 
-
-def _jagged(lists: pa.Array, weights: pa.Array | None) -> click_log.Jagged:
-  lengths = lists.value_lengths().to_numpy()
-  return click_log.Jagged(
-    lists.flatten().to_numpy(),
-    np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
-    None if weights is None else weights.flatten().to_numpy(),
-  )
+  >>> offsets_of([np.array([2, 1]), np.array([4])]).tolist()
+  [0, 2, 3, 7]
+  """
+  total = sum(int(part.sum(dtype=np.int64)) for part in lengths)
+  dtype = np.int32 if total < 2**31 else np.int64
+  out = np.zeros(1 + sum(map(len, lengths)), dtype)
+  np.concatenate([out[:1], *lengths], out=out, casting="same_kind")
+  return np.cumsum(out, dtype=dtype, out=out)
 
 
 def _dense(
-  table, schema: schema_lib.Schema, manifest, *, of_user: bool
+  parts: _Parts, schema, manifest, count: int, *, of_user: bool
 ) -> Float[np.ndarray, "n K"]:
   """All dense numbers of one side, scaled; a missing one is the mean."""
-  count = len(table) if of_user else len(_values(table, "label"))
-  parts = [np.zeros((count, 0), np.float32)]
-  for field in schema.feature:
-    if field.kind == "dense" and (field.side == "user") == of_user:
-      column = _array(table, field.name)
-      while pa.types.is_list(column.type):
-        column = column.flatten()
-      numbers = column.to_numpy(zero_copy_only=False)
-      parts.append(_scaled(numbers, field, manifest["dense"][field.name]))
-  return np.concatenate(parts, axis=1)
+  fields = [
+    f
+    for f in schema.feature
+    if f.kind == "dense" and (f.side == "user") == of_user
+  ]
+  out = np.empty((count, sum(f.width for f in fields)), np.float32)
+  end = 0
+  for field in fields:
+    first, end = end, end + field.width
+    numbers = parts.values(field.name)
+    out[:, first:end] = _scaled(numbers, field, manifest["dense"][field.name])
+  return out
 
 
 def _scaled(numbers, field: schema_lib.Field, scale):

@@ -41,3 +41,36 @@ def test_user_without_clicks_has_an_empty_history():
 def test_groups_need_not_be_ordered():
   found, _ = lists([1, 0], [4, 1])
   assert found == [[11, 14], [10]]
+
+
+def test_one_time_far_off_leaks_no_clicks_between_users():
+  """Microseconds among milliseconds: users times times passes 64 bits."""
+  users, views = 20_000, 10
+  user = np.repeat(np.arange(users), views)
+  time = np.tile(np.arange(views) * 86_400_000 + 1_700_000_000_000, users)
+  time[0] *= 1000
+  found, _ = history.earlier_clicks(
+    group_user=user,
+    group_time=time,
+    click_user=user,
+    click_time=time,
+    click_value=np.arange(len(user)),
+    max_history=50,
+  )
+  owner = np.repeat(np.arange(len(user)), found.lengths)
+  assert (user[found.values] == user[owner]).all()
+  assert (time[found.values] < time[owner]).all()
+  # User 0's first view has become its last, with 9 others before it.
+  assert len(found.values) == users * views * (views - 1) // 2
+
+
+def test_a_window_leaves_older_clicks_out():
+  found, _ = history.earlier_clicks(
+    group_user=np.array([0, 1, 0]),
+    group_time=np.array([3, 3, 1]),
+    max_history=9,
+    window=2,
+    **CLICKS,
+  )
+  assert found.values.tolist() == [12, 13, 10]
+  assert found.offsets.tolist() == [0, 2, 2, 3]

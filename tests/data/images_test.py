@@ -132,3 +132,29 @@ def test_first_wrong_picture_of_many_is_named():
 
 def test_no_pictures_are_no_error():
   assert images.decode_all([], [], 8).shape == (0, 8, 8, 3)
+
+
+def test_a_file_too_large_is_refused_whatever_it_shows(monkeypatch):
+  data = _encoded(_photo())
+  monkeypatch.setattr(images, "MAX_BYTES", len(data))
+  _decode(data)
+  with pytest.raises(errors.InputError, match=r"^a\.jpg: .*at most 0 MiB"):
+    _decode(data + b"x")
+
+
+def test_threads_together_decode_no_more_than_one_large_picture(monkeypatch):
+  photo, decoding, most = _photo(), [], []
+  load = images._squeezed
+
+  def watched(image, size):
+    decoding.append(image.size)
+    most.append(sum(w * h for w, h in decoding))
+    found = load(image, size)
+    decoding.remove(image.size)
+    return found
+
+  room = 2 * photo.width * photo.height
+  monkeypatch.setattr(images, "_AT_ONCE", images._Budget(room))
+  monkeypatch.setattr(images, "_squeezed", watched)
+  images.decode_all([_encoded(photo)] * 200, [""] * 200, 64, workers=8)
+  assert max(most) <= room

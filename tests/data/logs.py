@@ -9,14 +9,14 @@ from PIL import Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dicm_jax.data import schema, source
+from dicm_jax.data import schema, schema_file, source
 from dicm_jax.data.preparation import job as job_lib
 from dicm_jax.data.preparation import learning, stages
 from dicm_jax.data.preparation import manifest as manifest_lib
 
 DAY = 86_400_000
 
-SCHEMA = schema.from_dict(
+SCHEMA = schema_file.from_dict(
   {
     "log": {"label": "click", "user": "user", "time": "time"},
     "split": {"rule": "time", "test_days": 1},
@@ -121,11 +121,12 @@ def job(
   folder: pathlib.Path,
   events: list[dict],
   wanted: schema.Schema = SCHEMA,
+  *,
+  files: int = 3,
   **options,
 ) -> job_lib.Job:
-  found = source.Events(
-    schema=wanted, files=write(folder / "log", events), read=read
-  )
+  paths = write(folder / "log", events, files=files)
+  found = source.Events(schema=wanted, files=paths, read=read)
   return job_lib.Job(events=found, out=folder / "out", **options)
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from dicm_jax import errors
-from dicm_jax.data import schema
+from dicm_jax.data import schema, schema_file
 
 TEXT = """
 [log]
@@ -39,9 +39,10 @@ dimension = 2
 def load(tmp_path, text):
   path = tmp_path / "s.toml"
   path.write_text(text)
-  return schema.load(path)
+  return schema_file.load(path)
 
 
+HASHED = 'kind = "id"\nvocabulary = "hash"\nbuckets = {}'
 GOOD = TEXT.replace('"item"', '"sku_id"')
 
 
@@ -58,8 +59,8 @@ def test_values_are_those_of_the_file(tmp_path):
 
 def test_a_schema_is_written_and_read_back(tmp_path):
   found = load(tmp_path, GOOD)
-  assert load(tmp_path, schema.to_toml(found)) == found
-  assert schema.from_dict(schema.to_dict(found)) == found
+  assert load(tmp_path, schema_file.to_toml(found)) == found
+  assert schema_file.from_dict(schema_file.to_dict(found)) == found
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,31 @@ def test_a_schema_is_written_and_read_back(tmp_path):
     ("window_days = 14", "window_days = -1", "expected >= 0, found -1"),
     ("dimension = 2", "dimension = true", "dimension: expected int"),
     ("dimension = 2", "buckets = 5", "'size': expected buckets >= 1 with"),
+    ('kind = "id"', HASHED.format(2**31 - 1), "buckets: expected <= 2,147,4"),
+    (
+      "dimension = 2",
+      'vocabulary = "hash"\nbuckets = 5',
+      "with 'hash' and kind 'dense'",
+    ),
+    ('kind = "id"', HASHED.format(5) + "\nmin_count = 2", "min_count expected"),
+    ('kind = "id"', 'kind = "id"\ndimension = 3', "dimension expected with"),
+    ('kind = "id"', 'kind = "id"\nmax_length = 3', "max_length expected with"),
+    ('kind = "id"', 'kind = "id"\nmax_length = 9000000', "expected <= 1,000,0"),
+    ('kind = "id"', 'kind = "ids"\nseparator = ""', "separator: expected a t"),
+    ("dimension = 2", "min_count = 2", "min_count expected with kind id or i"),
+    ('"sku_id"', '"_user"', "feature '_user': expected a name"),
+    ('"sku_id"', '"history_sku"', "feature 'history_sku': expected a name"),
+    ('user = "user_id"', 'user = ""', '[log] user: expected a text, found ""'),
+    ('"clicked"', '""', "[log] label: expected a column"),
+    (
+      "test_from = 2026-01-31",
+      "test_days = inf",
+      "expected <= 36,525, found i",
+    ),
+    ("test_from = 2026-01-31", "test_days = nan", "expected test_days > 0"),
+    ("window_days = 14", "window_days = 1e300", "expected <= 36,525"),
+    ("window_days = 14", "window_days = nan", "expected >= 0, found nan"),
+    ("window_days = 14", "max_length = 99999999", "expected <= 1,000,000"),
     ("dimension = 2", "weighted = true", "weighted = true expected with kind"),
     ("dimension = 2", "history = true", "history = true expected of an id"),
     ("test_from = 2026-01-31", "", "expected test_days > 0 or test_from"),
@@ -102,4 +128,4 @@ def test_a_mistake_is_named_with_its_place(tmp_path, old, new, message):
 
 def test_a_missing_file_is_named(tmp_path):
   with pytest.raises(errors.InputError, match="No such file"):
-    schema.load(tmp_path / "none.toml")
+    schema_file.load(tmp_path / "none.toml")

@@ -1,6 +1,7 @@
 """Grouped events to rows of the model's tables, one line a group."""
 
 import collections
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from jaxtyping import Float, Int
@@ -8,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 
 from dicm_jax.data import click_log
+from dicm_jax.data import field as field_lib
 from dicm_jax.data import schema as schema_lib
 from dicm_jax.data.preparation import (
   grouping,
   negatives,
   rows,
-  vocabulary,
 )
 
 Tally = collections.Counter[str]
@@ -24,6 +25,10 @@ values_cut: values beyond the maximum length of a list.
 unknown_items: events whose item the item table lacks.
 negatives_missing: negatives not drawn, for users who took nearly every item.
 """
+
+
+HISTORY_ENTRIES = 1 << 22
+"""Past clicks that are listed at a time, at most; each takes some 50 bytes."""
 
 
 class _Samples(NamedTuple):
@@ -37,7 +42,7 @@ class _Samples(NamedTuple):
 
 def encode(
   grouped: grouping.Grouped, book: rows.Codebook, partition: int
-) -> tuple[pa.Table, Tally]:
+) -> Iterator[tuple[pa.Table, Tally]]:
   """Makes the lines of a shard.
 
   Args:
@@ -45,47 +50,82 @@ def encode(
     book: vocabularies and item table.
     partition: number that seeds the draws of negatives.
 
-  Returns:
-    One line a group with the columns of docs/data.md and `test`, and the
-    counts of what was left out.
+  Yields:
+    Some groups at a time, so that their histories need bounded memory: one line
+    a group with the columns of docs/data.md and `test`, and the counts of what
+    was left out.
   """
   schema, events = book.schema, grouped.events
   item, unknown = _items(events, book)
   own, values_cut = _own_columns(events, book)
   samples, missing = _samples(grouped, item, book, partition)
-  behaviours, behaviours_cut = grouping.past_clicks(grouped, schema.history)
+  tally = Tally(
+    values_cut=values_cut, unknown_items=unknown, negatives_missing=missing
+  )
+  step = max(HISTORY_ENTRIES // schema.history.max_length, 1)
+  for start in range(0, len(grouped.time), step):
+    groups = slice(start, min(start + step, len(grouped.time)))
+    columns = _user_columns(grouped, groups, own, schema)
+    past, tally["behaviours_cut"] = _past_columns(
+      grouped, groups, own, item, book
+    )
+    ads = _ad_columns(samples, groups, own, book)
+    yield pa.table(columns | past | ads), tally
+    tally = Tally()
+
+
+def _user_columns(grouped: grouping.Grouped, groups: slice, own, schema):
+  """What each group has of its own, and the user side from the log."""
+  first = grouped.first[groups]
+  users = grouped.events["user"].take(pa.array(first))
   columns: dict[str, pa.Array] = {
-    "user": events["user"].take(pa.array(grouped.first)).combine_chunks(),
-    "time": pa.array(grouped.time),
-    "test": pa.array(grouped.test),
+    "user": users.combine_chunks(),
+    "time": pa.array(grouped.time[groups]),
+    "test": pa.array(grouped.test[groups]),
   }
   for field in schema.feature:
     if field.side == "user":
-      column = _user_side(own[field.name], grouped.first, field)
+      column = _user_side(own[field.name], first, field)
       columns |= _arrow(field.name, column)
-  for field in schema.feature:
-    if field.history:
-      column = _past(field, behaviours, own, item, book)
-      columns |= _arrow(history_name(field), column)
-  offsets = np.searchsorted(samples.group, np.arange(len(grouped.time) + 1))
-  columns["label"] = _nested(pa.array(samples.label), offsets)
-  for field in schema.feature:
+  return columns
+
+
+def _past_columns(
+  grouped: grouping.Grouped, groups: slice, own, item, book: rows.Codebook
+) -> tuple[dict[str, pa.Array], int]:
+  """The user side from past clicks; and how many of those were cut."""
+  fields = [f for f in book.schema.feature if f.history]
+  if not fields:
+    return {}, 0
+  behaviours, cut = grouping.past_clicks(grouped, book.schema.history, groups)
+  columns: dict[str, pa.Array] = {}
+  for field in fields:
+    past = _past(field, behaviours, own, item, book)
+    columns |= _arrow(history_name(field), past)
+  return columns, cut
+
+
+def _ad_columns(
+  samples: _Samples, groups: slice, own, book: rows.Codebook
+) -> dict[str, pa.Array]:
+  """Label, ad and context: one entry a sample."""
+  ends = np.arange(groups.start, groups.stop + 1)
+  offsets = np.searchsorted(samples.group, ends)
+  here = slice(offsets[0], offsets[-1])
+  samples = _Samples(*(column[here] for column in samples))
+  offsets -= offsets[0]
+  columns = {"label": _nested(pa.array(samples.label), offsets)}
+  for field in book.schema.feature:
     if field.side != "user":
       column = _per_sample(field, samples, own, book)
       for name, values in _arrow(field.name, column).items():
         columns[name] = _nested(values, offsets)
-  tally = Tally(
-    behaviours_cut=behaviours_cut,
-    values_cut=values_cut,
-    unknown_items=unknown,
-    negatives_missing=missing,
-  )
-  return pa.table(columns), tally
+  return columns
 
 
 def history_name(field: schema_lib.Field) -> str:
   """Column of a user's past values of an ad-side feature."""
-  return f"history_{field.name}"
+  return field_lib.HISTORY_PREFIX + field.name
 
 
 def _own_columns(events: pa.Table, book: rows.Codebook):
@@ -102,7 +142,7 @@ def _items(events: pa.Table, book: rows.Codebook):
   """Line of each event's item in the item table; and how many have none."""
   if book.item_keys is None:
     return np.zeros(len(events), np.int32), 0
-  found = vocabulary.rows_of(events["item"].combine_chunks(), book.item_keys)
+  found = book.item_keys.rows(events["item"].combine_chunks())
   unknown = found == 0
   return np.where(unknown, len(book.item_keys), found - 1), int(unknown.sum())
 

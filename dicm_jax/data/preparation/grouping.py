@@ -12,10 +12,13 @@ from jaxtyping import Bool, Float, Int
 import numpy as np
 import pyarrow as pa
 
+from dicm_jax import errors
 from dicm_jax.data import click_log, history
 from dicm_jax.data import schema as schema_lib
 
 MS_A_DAY = 86_400_000
+MAX_USER_EVENTS = 1 << 22
+"""Events of one user, at most."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,26 @@ class Grouped:
   @property
   def label(self) -> Float[np.ndarray, " n"]:
     return self.events["label"].to_numpy()
+
+
+def check_users(events: pa.Table) -> None:
+  """Refuses a user whose events would not fit into memory.
+
+  Raises:
+    InputError: there is one.
+  """
+  if len(events) <= MAX_USER_EVENTS:
+    return
+  users = events["user"].value_counts()
+  most = int(np.argmax(users.field("counts").to_numpy()))
+  count = users.field("counts")[most].as_py()
+  if count > MAX_USER_EVENTS:
+    raise errors.InputError(
+      f"user {users.field('values')[most].as_py()!r}: expected at most "
+      f"{MAX_USER_EVENTS:,} events, found {count:,}, which are held in memory "
+      "as a whole. Does it stand for unknown users? Give each visit a user of "
+      "its own, or leave them out"
+    )
 
 
 def group(
@@ -114,9 +137,9 @@ def test_moment(split: schema_lib.Split, newest: int) -> int:
 
 
 def past_clicks(
-  grouped: Grouped, rule: schema_lib.History
+  grouped: Grouped, rule: schema_lib.History, groups: slice = slice(None)
 ) -> tuple[click_log.Jagged, int]:
-  """Each group's earlier clicks as numbers of events, oldest first.
+  """Earlier clicks of some groups as numbers of events, oldest first.
 
   Strictly before the group: a click at the group's own time could be its own
   label.
@@ -130,12 +153,11 @@ def past_clicks(
     clicked &= dwell >= rule.min_dwell
   clicks = np.flatnonzero(clicked)
   times = _numbers(grouped.events, "time")
-  earliest = min(times.min(initial=0), grouped.time.min(initial=0))
   return history.earlier_clicks(
-    group_user=grouped.user,
-    group_time=grouped.time - earliest,
+    group_user=grouped.user[groups],
+    group_time=grouped.time[groups],
     click_user=grouped.user[grouped.group[clicks]],
-    click_time=times[clicks] - earliest,
+    click_time=times[clicks],
     click_value=clicks,
     max_history=rule.max_length,
     window=round(rule.window_days * MS_A_DAY),

@@ -1,16 +1,17 @@
 """What the whole log teaches: vocabularies, and how often items occur."""
 
+from collections.abc import Iterator
 import dataclasses
 import functools
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dicm_jax.data import feature_files, files
 from dicm_jax.data import schema as schema_lib
 from dicm_jax.data.preparation import (
   grouping,
+  lookup,
   negatives,
   rows,
   vocabulary,
@@ -47,23 +48,26 @@ def is_learned(field: schema_lib.Field) -> bool:
   return field.kind in schema_lib.ID_KINDS and field.vocabulary == "learn"
 
 
-def learn(job: Job) -> None:
-  """Writes the vocabularies, and the counts that chances come from."""
-  for field in job.schema.feature:
-    if is_learned(field):
-      path = job.vocabulary(field.name)
-      if not path.exists():
-        counts = _total(job, field)
-        learned = vocabulary.learn(counts, field.min_count, field.name)
-        files.write_parquet(path, learned)
+def learned(schema: schema_lib.Schema) -> list[schema_lib.Field]:
+  """Features with a vocabulary; learning runs a task for each."""
+  return [f for f in schema.feature if is_learned(f)]
 
 
-def _total(job: Job, field: schema_lib.Field) -> pa.Table:
+def learn(job: Job, number: int) -> None:
+  """Writes the vocabulary of one of the `learned` features."""
+  field = learned(job.schema)[number]
+  path = job.vocabulary(field.name)
+  if not path.exists():
+    found = vocabulary.learn(_total(job, field), field.min_count, field.name)
+    files.write_parquet(path, found)
+
+
+def _total(job: Job, field: schema_lib.Field) -> Iterator[pa.Table]:
   """Counts of a feature's values over the whole training split."""
   if field.name not in job.schema.in_items:
     return _merged(job, field.name)
-  assert job.events.items is not None
-  items = job.events.items
+  items = job.items
+  assert items is not None
   times = _line_counts(job, _ITEMS)
   # Any item may be drawn as a negative, so each is seen once at least.
   if job.schema.negatives.per_positive:
@@ -78,21 +82,23 @@ def _total(job: Job, field: schema_lib.Field) -> pa.Table:
   ).filter(
     pa.array(column.is_valid().to_numpy(zero_copy_only=False) & (times > 0))
   )
-  return vocabulary.merge([known])
+  return iter([vocabulary.merge([known])])
 
 
-def _merged(job: Job, name: str) -> pa.Table:
+def _merged(job: Job, name: str) -> Iterator[pa.Table]:
   paths = sorted(job.work("counts", name).glob("*.parquet"))
-  return vocabulary.merge(pq.read_table(path) for path in paths)
+  return vocabulary.merge_files(paths)
 
 
 def _line_counts(job: Job, name: str):
   """Counts by line of the item table, int64 [I]."""
-  assert job.events.items is not None
-  counts = _merged(job, name)
-  keys = job.events.items["item"].combine_chunks()
-  line = vocabulary.rows_of(keys, counts["value"].combine_chunks())
-  return np.append(0, counts["count"].to_numpy())[line]
+  assert job.items is not None
+  lines = lookup.Lookup(job.items["item"].combine_chunks())
+  out = np.zeros(len(lines) + 1, np.int64)  # The first for unknown items.
+  for counts in _merged(job, name):
+    rows = lines.rows(counts["value"].combine_chunks())
+    out[rows] = counts["count"].to_numpy()
+  return out[1:]
 
 
 def wanted_pictures(job: Job) -> set[str]:
@@ -101,11 +107,11 @@ def wanted_pictures(job: Job) -> set[str]:
   for field in job.schema.feature:
     if field.kind in ("image", "images"):
       if field.name in job.schema.in_items:
-        assert job.events.items is not None
-        keys = job.events.items[field.name].drop_null().unique()
+        assert job.items is not None
+        wanted.update(job.items[field.name].drop_null().unique().to_pylist())
       else:
-        keys = _merged(job, field.name)["value"]
-      wanted.update(keys.to_pylist())
+        for counts in _merged(job, field.name):
+          wanted.update(counts["value"].to_pylist())
   return wanted
 
 
@@ -115,18 +121,19 @@ def codebook(job: Job) -> rows.Codebook:
   book = rows.Codebook(
     schema=job.schema,
     vocabularies={
-      f.name: vocabulary.read(job.vocabulary(f.name))
-      for f in job.schema.feature
-      if is_learned(f)
+      f.name: lookup.Lookup(vocabulary.read(job.vocabulary(f.name)))
+      for f in learned(job.schema)
     },
-    images=pa.array(feature_files.image_keys(job.out)[1:], pa.string()),
+    images=lookup.Lookup(
+      pa.array(feature_files.image_keys(job.out)[1:], pa.string())
+    ),
   )
-  if job.events.items is None:
+  if job.items is None:
     return book
   return dataclasses.replace(
     book,
-    item_keys=job.events.items["item"].combine_chunks(),
-    items=rows.encode_items(job.events.items, book),
+    item_keys=lookup.Lookup(job.items["item"].combine_chunks()),
+    items=rows.encode_items(job.items, book),
     popularity=negatives.chances(
       _line_counts(job, _CLICKED_ITEMS), job.schema.negatives.sampling
     ),

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from dicm_jax import errors
-from dicm_jax.data import feature_files, files, source
+from dicm_jax.data import feature_files, files, schema_file, source
 from dicm_jax.data import schema as schema_lib
 from dicm_jax.data.preparation import encode
 from dicm_jax.data.preparation.job import MANIFEST, SPLITS, WORK, Job
@@ -41,7 +41,7 @@ def finish(job: Job, options: dict[str, Any]) -> None:
       )
   manifest = options | {
     "format": FORMAT,
-    "schema": schema_lib.to_dict(job.schema),
+    "schema": schema_file.to_dict(job.schema),
     "notice": job.events.notice,
     "splits": splits,
     "rows": {
@@ -64,6 +64,7 @@ def finish(job: Job, options: dict[str, Any]) -> None:
 
 def clean(out: pathlib.Path) -> None:
   """Removes the working files of a finished preparation."""
+  files.remove_parts(out)
   shutil.rmtree(out / WORK, ignore_errors=True)
 
 

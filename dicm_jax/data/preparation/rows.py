@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from dicm_jax.data import click_log, history
 from dicm_jax.data import schema as schema_lib
-from dicm_jax.data.preparation import vocabulary
+from dicm_jax.data.preparation import lookup, vocabulary
 
 Column = np.ndarray | click_log.Jagged
 """Rows [n] of an id or image, numbers [n, width], or lists of rows."""
@@ -20,11 +20,11 @@ class Codebook:
   """What turns a log's strings into rows."""
 
   schema: schema_lib.Schema
-  vocabularies: Mapping[str, pa.Array]
+  vocabularies: Mapping[str, lookup.Lookup]
   """Values of each learned feature, value i for row i + 1."""
-  images: pa.Array
+  images: lookup.Lookup
   """Keys of the pictures, key i for image row i + 1."""
-  item_keys: pa.Array | None = None
+  item_keys: lookup.Lookup | None = None
   items: Mapping[str, Column] = dataclasses.field(default_factory=dict)
   """Item-side features, line i for item_keys[i]; the last line is empty and
   stands for items that the table lacks."""
@@ -52,10 +52,10 @@ def _column(
 
 def _rows(values: pa.Array, field: schema_lib.Field, book: Codebook):
   if field.kind in ("image", "images"):
-    return vocabulary.rows_of(values, book.images)
+    return book.images.rows(values)
   if field.vocabulary == "hash":
     return vocabulary.hashed_rows(values, field.buckets)
-  return vocabulary.rows_of(values, book.vocabularies[field.name])
+  return book.vocabularies[field.name].rows(values)
 
 
 def _dense(column: pa.Array, field: schema_lib.Field):

@@ -1,8 +1,8 @@
 """From a click log on disk to a prepared data set, in stages of small tasks.
 
-read      a file of the log -> chunks of events, cut by partition
+read      some files of the log -> chunks of events, cut by partition
 group     a partition -> its events in order, with groups, split and counts
-learn     all counts -> vocabularies, chances of negatives
+learn     a feature's counts -> its vocabulary
 pictures  the image source -> the image store
 encode    a partition -> a training and a test shard
 finish    everything -> the manifest, written last
@@ -13,13 +13,15 @@ preparation goes on where it was. What a task makes depends on the log and the
 schema alone, never on who ran it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import functools
+import json
 import pathlib
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dicm_jax.data import feature_files, files, image_store, source
@@ -29,6 +31,7 @@ from dicm_jax.data.preparation import (
   grouping,
   learning,
   places,
+  shards,
   spill,
 )
 from dicm_jax.data.preparation.job import SPLITS, Job
@@ -52,40 +55,28 @@ def prepare(
     InputError: a line or picture is wrong and on_bad is "stop"; or nothing is
       left to train or test on.
   """
-  run(functools.partial(read, job), len(job.events.files), "read")
-  for folder in ("grouped", "counts"):
-    job.work(folder).mkdir(exist_ok=True)
+  job.keep_items()
+  run(functools.partial(read, job), len(job.readings), "read")
+  files.once(job.read_summary, lambda: _summary(job))
   run(functools.partial(group, job), job.partitions, "group")
-  learning.learn(job)
+  learned = learning.learned(job.schema)
+  run(functools.partial(learning.learn, job), len(learned), "learn")
   if images is not None:
     files.once(job.images_marker, images)
   run(functools.partial(encode_one, job), job.partitions, "encode")
 
 
 def read(job: Job, number: int) -> None:
-  """Reads one file of the log into chunks cut by partition."""
+  """Reads some files of the log into chunks cut by partition."""
 
   def work():
     bad = source.Bad(job.on_bad)
-    newest, total = None, 0
-    path = job.events.files[number]
-    job.work("events").mkdir(parents=True, exist_ok=True)
-
-    def blocks():
-      nonlocal newest, total
-      for block in job.events.read(path, job.schema, bad):
-        if not len(block):
-          continue
-        total += len(block)
-        last = int(block["time"].to_numpy().max())
-        newest = last if newest is None else max(newest, last)
-        file = pa.array(np.full(len(block), number, np.int32))
-        yield block.append_column("file", file)
-
-    made = 0
-    for numbers, batches in spill.chunks(blocks(), job.partitions):
-      spill.write_chunk(job.chunk(number, made), numbers, batches)
-      made += 1
+    made, total, newest = 0, 0, None
+    for events in spill.chunks(_blocks(job, number, bad)):
+      spill.write_chunk(job.chunk(number, made), events, job.partitions)
+      made, total = made + 1, total + len(events)
+      last = pc.call_function("max", [events["time"]]).as_py()
+      newest = last if newest is None else max(newest, last)
     return {
       "chunks": made,
       "events": total,
@@ -96,22 +87,54 @@ def read(job: Job, number: int) -> None:
   files.once(job.read_marker(number), work)
 
 
+def _events_schema(job: Job) -> pa.Schema:
+  """Of events between reading and grouping: `file` breaks ties, as `line`."""
+  return schema_lib.block_schema(job.schema).append(
+    pa.field("file", pa.int32())
+  )
+
+
+def _blocks(job: Job, reading: int, bad: source.Bad) -> Iterator[pa.Table]:
+  """All blocks of the files that a task reads."""
+  schema = _events_schema(job)
+  for number in job.readings[reading]:
+    for block in job.events.read(job.events.files[number], job.schema, bad):
+      if len(block):
+        file = pa.array(np.full(len(block), number, np.int32))
+        yield block.append_column("file", file).cast(schema)
+
+
+def _summary(job: Job) -> dict[str, Any]:
+  """What grouping must know of all that was read."""
+  reads = job.reads()
+  times = [found["newest"] for found in reads if found["chunks"]]
+  return {
+    "chunks": [found["chunks"] for found in reads],
+    "newest": max(times, default=0),
+  }
+
+
+@functools.lru_cache(maxsize=1)
+def _read_before(job: Job) -> dict[str, Any]:
+  return json.loads(job.read_summary.read_text())
+
+
 def group(job: Job, partition: int) -> None:
   """Orders one partition's events, splits them and counts their values."""
 
   def work():
-    reads = job.reads()
+    found = _read_before(job)
     chunks = [
-      job.chunk(i, k)
-      for i, found in enumerate(reads)
-      for k in range(found["chunks"])
+      job.chunk(reading, k)
+      for reading, count in enumerate(found["chunks"])
+      for k in range(count)
     ]
-    events = spill.gather(chunks, partition)
-    if events is None:
+    events = spill.gather(chunks, partition, _events_schema(job))
+    if not len(events):
       return {"events": 0}
-    newest = max(r["newest"] for r in reads if r["newest"] is not None)
+    grouping.check_users(events)
     test_from = (
-      grouping.test_moment(job.schema.split, newest)
+      grouping.test_moment(job.schema.split, found["newest"])
       if job.schema.split.rule == "time"
       else 0
     )
@@ -155,7 +178,10 @@ def _read_grouped(path: pathlib.Path) -> grouping.Grouped:
 
 
 def store_pictures(
-  job: Job, pictures: source.Pictures, bad: source.Bad | None = None
+  job: Job,
+  pictures: source.Pictures,
+  bad: source.Bad | None = None,
+  on_progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
   """Fills the image store; returns what is missing or damaged.
 
@@ -163,6 +189,7 @@ def store_pictures(
     job: its events are grouped.
     pictures: where they come from.
     bad: what opening the pictures reported goes on here.
+    on_progress: called with (pictures done, pictures wanted).
 
   Raises:
     InputError: a picture is missing or damaged, and the job says stop.
@@ -170,7 +197,8 @@ def store_pictures(
   bad = bad or source.Bad(job.on_bad)
   wanted = learning.wanted_pictures(job)
   there = places.available(job, wanted, pictures.keys(), bad)
-  keys = image_store.write(job.out / "images", pictures, there, bad)
+  folder = job.out / "images"
+  keys = image_store.write(folder, pictures, there, bad, on_progress)
   return {"keys": len(keys), **bad.summary()}
 
 
@@ -191,47 +219,10 @@ def encode_one(job: Job, partition: int) -> None:
     grouped = job.grouped(partition)
     if not grouped.exists():
       return {"tally": {}, "splits": {}, "dense": {}}
-    table, tally = encode.encode(
+    made = encode.encode(
       _read_grouped(grouped), learning.codebook(job), partition
     )
-    out: dict[str, Any] = {"tally": dict(tally), "splits": {}}
-    for name in SPLITS:
-      test = table["test"].to_numpy()
-      part = table.filter(pa.array(test if name == "test" else ~test))
-      part = part.drop_columns(["test"])
-      files.write_parquet(job.shard(name, partition), part)
-      out["splits"][name] = _split_counts(part)
-      if name == "train":
-        out["dense"] = _dense_sums(part, job.schema)
-    return out
+    paths = {name: job.shard(name, partition) for name in SPLITS}
+    return shards.write(made, paths, job.schema)
 
   files.once(job.encode_marker(partition), work)
-
-
-def _split_counts(part: pa.Table) -> dict[str, int]:
-  label = part["label"].combine_chunks().flatten().to_numpy()
-  return {
-    "groups": len(part),
-    "samples": len(label),
-    "clicks": int((label == 1).sum()),
-  }
-
-
-def _dense_sums(part: pa.Table, schema: schema_lib.Schema) -> dict[str, Any]:
-  """Count, sum and sum of squares of each dense number in training."""
-  out = {}
-  for field in schema.feature:
-    if field.kind == "dense":
-      values = part[field.name].combine_chunks()
-      while pa.types.is_list(values.type):
-        values = values.flatten()
-      numbers = values.to_numpy(zero_copy_only=False).astype(np.float64)
-      table = numbers.reshape(-1, field.width)
-      seen = np.isfinite(table)
-      table = np.where(seen, table, 0)
-      out[field.name] = [
-        seen.sum(0).tolist(),
-        table.sum(0).tolist(),
-        (table**2).sum(0).tolist(),
-      ]
-  return out

@@ -5,7 +5,7 @@ ids seen often enough rows 1, 2, ... by falling count, so that neighbouring
 rows are equally hot; a hashed one needs no list and lets ids collide.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 import hashlib
 import pathlib
 
@@ -18,7 +18,9 @@ import pyarrow.parquet as pq
 from dicm_jax import errors
 
 MAX_VALUES = 10_000_000
-"""Distinct values of a learned vocabulary: bounds the memory of counting."""
+"""Values of a learned vocabulary, at most: bounds the memory of encoding."""
+MERGE_VALUES = 4_000_000
+"""Distinct values that are counted at a time: bounds the memory of counting."""
 
 COUNTS = pa.schema([("value", pa.string()), ("count", pa.int64())])
 
@@ -67,45 +69,78 @@ def merge(counts: Iterable[pa.Table]) -> pa.Table:
   return summed.select(COUNTS.names).sort_by("value")
 
 
-def learn(counts: pa.Table, min_count: int, feature: str) -> pa.Table:
+def merge_files(
+  paths: Sequence[pathlib.Path], low: str = "", high: str | None = None
+) -> Iterator[pa.Table]:
+  """Adds up counts in files, however many values they have together.
+
+  Where the values of a range are too many to hold, it is cut in two and each
+  half is read by itself.
+
+  Args:
+    paths: Parquet files of tables as `COUNTS`.
+    low: the range begins with this value.
+    high: it ends before this one; None: it takes all.
+
+  Yields:
+    Tables as `COUNTS`; end to end they are in order of the values.
+  """
+  total, waiting = COUNTS.empty_table(), []
+  for number, path in enumerate(paths, start=1):
+    waiting.append(_in_range(pq.read_table(path), low, high))
+    # As many as are there already: each value is added up few times.
+    few = sum(map(len, waiting)) < max(len(total), MERGE_VALUES // 4)
+    if few and number < len(paths):
+      continue
+    total, waiting = merge([total, *waiting]), []
+    if len(total) > MERGE_VALUES:
+      middle = total["value"][len(total) // 2].as_py()
+      del total
+      yield from merge_files(paths, low, middle)
+      yield from merge_files(paths, middle, high)
+      return
+  yield total
+
+
+def _in_range(counts: pa.Table, low: str, high: str | None) -> pa.Table:
+  inside = pc.field("value") >= low
+  if high is not None:
+    inside &= pc.field("value") < high
+  elif not low:
+    return counts
+  return counts.filter(inside)
+
+
+def learn(counts: Iterable[pa.Table], min_count: int, feature: str) -> pa.Table:
   """The values that get a row, the most frequent first, ties by value.
 
   Args:
-    counts: a table as `COUNTS`.
+    counts: tables as `COUNTS`, no value in two of them.
     min_count: values seen less often are left out.
     feature: what error messages call it.
 
   Raises:
     InputError: there are more than MAX_VALUES.
   """
-  kept = counts.filter(pc.field("count") >= min_count)
-  if len(kept) > MAX_VALUES:
-    raise errors.InputError(
-      f"feature {feature!r}: expected a vocabulary of at most {MAX_VALUES:,} "
-      f"values, found {len(kept):,}. Raise min_count, or take vocabulary = "
-      '"hash" with a number of buckets'
-    )
-  return kept.sort_by([("count", "descending"), ("value", "ascending")])
-
-
-def rows_of(values: pa.Array, vocabulary: pa.Array) -> Int[np.ndarray, " n"]:
-  """1 + the place of each value in the vocabulary; 0 where it is not there."""
-  found = pc.call_function(
-    "index_in", [values], pc.SetLookupOptions(vocabulary, skip_nulls=True)
-  )
-  return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32) + 1
+  kept = [COUNTS.empty_table()]
+  for part in counts:
+    kept.append(part.filter(pc.field("count") >= min_count))
+    found = sum(map(len, kept))
+    if found > MAX_VALUES:
+      raise errors.InputError(
+        f"feature {feature!r}: expected a vocabulary of at most "
+        f"{MAX_VALUES:,} values, found {found:,} or more. Raise min_count, or "
+        'take vocabulary = "hash" with a number of buckets'
+      )
+  order = [("count", "descending"), ("value", "ascending")]
+  return pa.concat_tables(kept).sort_by(order)
 
 
 def hashed_rows(values: pa.Array, buckets: int) -> Int[np.ndarray, " n"]:
   """1 + hash modulo buckets; 0 where the value is missing."""
-  rows = (hash64(values) % np.uint64(buckets)).astype(np.int32) + 1
+  rows = (hash64(values) % np.uint64(buckets) + np.uint64(1)).astype(np.int32)
   missing = values.is_null().to_numpy(zero_copy_only=False)
   return np.where(missing, np.int32(0), rows)
-
-
-def write(path: pathlib.Path, vocabulary: pa.Table) -> None:
-  """Writes value and count as Parquet, line i for row i + 1."""
-  pq.write_table(vocabulary, path)
 
 
 def read(path: pathlib.Path) -> pa.Array:

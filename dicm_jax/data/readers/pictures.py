@@ -144,13 +144,17 @@ class Tar:
   def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
     left = set(self._keys).intersection(wanted)
     # What is damaged has been reported already.
-    for _, archive, member in self._members(source.Bad("skip")):
+    for path, archive, member in self._members(source.Bad("skip")):
       key = _tar_key(member.name)
       if key in left:
         left.remove(key)
         file = archive.extractfile(member)
         assert file is not None  # It is a regular file.
-        yield key, file.read(_MOST)
+        try:
+          data = file.read(_MOST)
+        except (OSError, EOFError, tarfile.TarError) as e:
+          raise errors.InputError(f"{path}: {member.name}: {e}") from e
+        yield key, data
         if not left:
           return
 

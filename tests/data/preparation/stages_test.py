@@ -2,12 +2,16 @@
 
 import collections
 import dataclasses
+import pickle
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from dicm_jax import errors
 from dicm_jax.data import prepared, schema
+from dicm_jax.data.preparation import encode, grouping, job, spill, stages
 from tests.data import logs
 
 EVENTS = logs.rows()
@@ -269,3 +273,107 @@ def test_a_damaged_data_set_is_named(tmp_path):
   (out / "manifest.json").unlink()
   with pytest.raises(errors.InputError, match=r"holds no manifest\.json"):
     prepared.load(out)
+
+
+def contents(out) -> dict[str, bytes]:
+  return {
+    p.relative_to(out).as_posix(): p.read_bytes()
+    for p in out.rglob("*")
+    if p.is_file()
+  }
+
+
+def test_lines_made_some_at_a_time_are_the_same_lines(tmp_path, monkeypatch):
+  whole = logs.prepare(logs.job(tmp_path / "a", EVENTS))
+  monkeypatch.setattr(encode, "HISTORY_ENTRIES", 28)  # 7 groups.
+  pieces = logs.prepare(logs.job(tmp_path / "b", EVENTS))
+  for split in ("train", "test"):
+    name = f"{split}/part-00000.parquet"
+    assert pq.read_table(pieces / name) == pq.read_table(whole / name)
+  assert pq.ParquetFile(pieces / name).metadata.num_row_groups > 1
+  one, other = map(prepared.read_manifest, (whole, pieces))
+  assert one["left_out"] == other["left_out"]
+  assert one["splits"] == other["splits"]
+  np.testing.assert_allclose(  # Sums in another order.
+    one["dense"]["price"]["mean"], other["dense"]["price"]["mean"], rtol=1e-12
+  )
+
+
+def test_how_the_log_is_cut_into_tasks_changes_nothing(tmp_path, monkeypatch):
+  whole = logs.prepare(logs.job(tmp_path / "a", EVENTS))
+  monkeypatch.setattr(spill, "CHUNK_BYTES", 4000)
+  cut = logs.prepare(logs.job(tmp_path / "b", EVENTS))
+  assert contents(cut) == contents(whole)
+
+
+def test_small_files_are_read_together_and_looked_at_once(
+  tmp_path, monkeypatch
+):
+  looked = []
+  size = spill.estimated_size
+  monkeypatch.setattr(
+    spill, "estimated_size", lambda path: looked.append(path) or size(path)
+  )
+  made = logs.job(tmp_path, EVENTS, files=30)
+
+  def elsewhere(task, count, stage):
+    del stage
+    for number in range(count):
+      pickle.loads(pickle.dumps(task))(number)
+
+  stages.prepare(made, None, elsewhere)
+  assert [list(files) for files in made.readings] == [list(range(30))]
+  assert sorted(looked) == sorted(made.events.files)
+
+
+def test_workers_read_the_item_table_from_the_working_folder(tmp_path):
+  made = logs.job(tmp_path, EVENTS)
+  items = pa.table({"item": [f"item {i}" for i in range(10_000)]})
+  made = dataclasses.replace(
+    made, events=dataclasses.replace(made.events, items=items)
+  )
+  made.keep_items()
+  data = pickle.dumps(made)
+  assert len(data) < 10_000
+  copy = pickle.loads(data)
+  assert copy.events.items is None
+  assert copy.items == items
+  assert copy == made
+  assert dataclasses.replace(made, out=tmp_path / "b") != made
+
+
+def test_a_user_of_too_many_events_is_named(tmp_path, monkeypatch):
+  monkeypatch.setattr(grouping, "MAX_USER_EVENTS", 40)
+  many = EVENTS + [EVENTS[0] | {"user": "0"}] * 41
+  with pytest.raises(errors.InputError, match=r"user '0': .* found 41"):
+    logs.prepare(logs.job(tmp_path, many))
+  monkeypatch.setattr(grouping, "MAX_USER_EVENTS", 41)
+  logs.prepare(logs.job(tmp_path / "b", many))
+
+
+def test_offsets_pass_32_bits_only_where_they_must():
+  small = prepared.offsets_of([np.array([2, 1], np.int32), np.array([4])])
+  assert small.dtype == np.int32
+  assert small.tolist() == [0, 2, 3, 7]
+  # 43 million page views with 50 clicks each are as many.
+  large = prepared.offsets_of([np.full(1, 2**30, np.int32)] * 3)
+  assert large.dtype == np.int64
+  assert large.tolist() == [0, 2**30, 2**31, 3 * 2**30]
+
+
+def test_a_split_in_many_parts_is_read_as_in_one(tmp_path, monkeypatch, data):
+  monkeypatch.setattr(job, "PARTITION_EVENTS", 40)
+  parts = prepared.load(logs.prepare(logs.job(tmp_path, EVENTS)))
+  assert len(list((tmp_path / "out" / "train").iterdir())) > 5
+  for log, whole in ((parts.train, data.train), (parts.test, data.test)):
+    assert len(np.unique(log.user)) == len(np.unique(whole.user))
+    assert log.user.max() == whole.user.max()
+
+    def said(log):
+      found_ = [found(log, i) for i in range(log.num_samples)]
+      return sorted(found_, key=str)
+
+    for one, other in zip(said(log), said(whole), strict=True):
+      price = one.pop("price"), other.pop("price")
+      assert one == other
+      assert price[0] == pytest.approx(price[1], rel=1e-5, abs=1e-6)

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dicm_jax import errors
-from dicm_jax.data import schema, source
+from dicm_jax.data import schema, schema_file, source
 from dicm_jax.data.readers import infer, table
 
 DAY = 86_400
@@ -75,8 +75,8 @@ def test_the_proposal_is_a_schema_file_that_reads_the_log(tmp_path, name):
   path = write(tmp_path / name, rows())
   found, _ = infer.infer(path)
   file = tmp_path / "schema.toml"
-  file.write_text(schema.to_toml(found))
-  again = schema.load(file)
+  file.write_text(schema_file.to_toml(found))
+  again = schema_file.load(file)
   assert again == found
   events = pa.concat_tables(list(table.read(path, again, source.Bad())))
   assert len(events) == 70

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from dicm_jax import errors
-from dicm_jax.data import schema, source
+from dicm_jax.data import schema, schema_file, source
 from dicm_jax.data.readers import table, values
 
-SCHEMA = schema.from_dict(
+SCHEMA = schema_file.from_dict(
   {
     "log": {
       "label": "clicked",
@@ -280,7 +280,7 @@ def test_quoted_line_breaks_are_one_row(tmp_path):
 
 
 def test_items_repeat_no_key(tmp_path):
-  wanted = schema.from_dict(
+  wanted = schema_file.from_dict(
     {
       "log": {"label": "y", "user": "u", "time": "t"},
       "split": {"rule": "user", "test_share": 0.5},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dicm_jax import errors
-from dicm_jax.data import schema, source
+from dicm_jax.data import schema_file, source
 from dicm_jax.data.readers import (
   xdl,
   xdl_example,
@@ -19,7 +19,7 @@ LINE = (
   "skey0|gkey0|user0@5:0.52,9:0.11;user_img@3:0.5,8:0.1|ad0@0.7;ad_img@5:0.2"
   "|0.31|1540000000"
 )
-SCHEMA = schema.from_dict(
+SCHEMA = schema_file.from_dict(
   {
     "log": {
       "label": "labels",
