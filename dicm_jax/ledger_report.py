@@ -63,8 +63,8 @@ def measure(x: experiment.Experiment, step: int = 0) -> Ledger:
     compiled.as_text() or "", num_devices=x.program.mesh.size
   )
   rounds = {
-    "ids.": _rounds(batch.id_rows, x.program.id_route),
-    "images.": _rounds(batch.image_rows, x.program.image_route),
+    "ids.": route.rounds(x.program.id_route, batch.id_rows),
+    "images.": route.rounds(x.program.image_route, batch.image_rows),
   }
 
   def sent(scope: str) -> float:
@@ -96,10 +96,6 @@ def table_bytes(x: experiment.Experiment) -> dict[str, int]:
     "ID optimiser slots": sum(map(_on_device, rows)),
     "image table": _on_device(x.content.table),
   }
-
-
-def _rounds(rows, way: route.Route) -> int:
-  return way.rounds(route.largest_group(rows, way.owners))
 
 
 def _on_device(array: jax.Array) -> int:
