@@ -1,9 +1,10 @@
 """Does a step's time depend on the rows of the ID table? It must not.
 
-python -m benchmarks.table_size
+python -m benchmarks.table_size [--cpu_devices=8]
 
 Trains the default model on the sample's batches with an ID table of 10
-thousand and of 10 million rows (the sample's own rows lie spread over them).
+thousand and of 10 million rows (the sample's own rows lie spread over them),
+on one device, or on simulated ones that ask one another for their rows.
 The two programs take turns, step by step, in one process, so that what else
 the machine does hits both alike. The last line's value is the median over the
 pairs of time(10 million) / time(10 thousand).
@@ -14,21 +15,25 @@ import pathlib
 import runpy
 import time
 
+from absl import app, flags
 import jax
 import numpy as np
 
 from benchmarks import report
+from dicm_jax import command, experiment, train
 from dicm_jax import config as config_lib
-from dicm_jax import experiment, train
 from dicm_jax.data import batch as batch_lib
 from dicm_jax.data import click_log, sample
+from dicm_jax.sharding import mesh as mesh_lib
 
 SIZES = (10_000, 10_000_000)
 WARM_UP, PAIRS = 5, 40
 QUICKSTART = pathlib.Path(__file__).parents[1] / "configs" / "quickstart.py"
 
 
-def main() -> None:
+def main(argv: list[str]) -> None:
+  del argv
+  command.start(flags.FLAGS)
   data = sample.generate(0).dataset
   runs = [Run(spread_rows(data, size)) for size in SIZES]
   for step in range(WARM_UP):
@@ -103,10 +108,11 @@ class Run:
       self.x.data.train,
       self.x.order(step),
       self.x.layout,
-      num_devices=1,
+      num_devices=self.x.program.mesh.size,
       capacities=self.x.capacities,
     )
-    batch = jax.block_until_ready(jax.device_put(batch))
+    batch = mesh_lib.put_slices(self.x.program.mesh, batch)
+    jax.block_until_ready(batch)
     start = time.perf_counter()
     self.state, loss = self.step(self.state, self.x.content, batch)
     jax.block_until_ready((self.state, loss))
@@ -114,4 +120,5 @@ class Run:
 
 
 if __name__ == "__main__":
-  main()
+  command.define_devices()
+  app.run(main, flags_parser=command.parse_flags)

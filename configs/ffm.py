@@ -37,5 +37,5 @@ def get_config() -> config_dict.ConfigDict:
   c.dense_optimizer.learning_rate = 0.01
   c.dense_optimizer.decay_rate = 0.5
   c.dense_optimizer.decay_steps = 200
-  c.dense_optimizer.l2 = 0.0015
+  c.dense_optimizer.l2 = 0.003
   return c

@@ -19,8 +19,11 @@ from dicm_jax import command, config, errors, experiment, optim, train
 from dicm_jax.data import batch as batch_lib
 from dicm_jax.sharding import ledger, mesh, route
 
+IMAGE_ROWS = ("images.rows", "images.limits")
+"""Scopes of what is sent to ask for images. XLA joins both routes' limits into
+one all-reduce, a few bytes, which counts here as a whole."""
 SCOPES = {
-  "ids": ("ids.rows", "images.rows"),
+  "ids": ("ids.rows", "ids.limits", *IMAGE_ROWS),
   "image vectors": ("images.vectors", "images.gradients"),
   "id vectors": ("ids.vectors", "ids.gradients"),
   "dense gradients": ("dense.gradients",),
@@ -63,21 +66,26 @@ def measure(x: experiment.Experiment, step: int = 0) -> Ledger:
     compiled.as_text() or "", num_devices=x.program.mesh.size
   )
   rounds = {
-    "ids.": _rounds(batch.id_rows, x.program.id_route),
-    "images.": _rounds(batch.image_rows, x.program.image_route),
+    "ids.": route.rounds(x.program.id_route, batch.id_rows),
+    "images.": route.rounds(x.program.image_route, batch.image_rows),
   }
 
-  def sent(scope: str) -> float:
-    times = next((r for k, r in rounds.items() if scope.startswith(k)), 1)
-    return ledger.wire_bytes(found, scope, rounds=times)
+  def sent(part: ledger.Collective) -> float:
+    times = next((n for name, n in rounds.items() if name in part.scope), 1)
+    return ledger.wire_bytes([part], "", rounds=times)
 
-  wire = {part: math.fsum(map(sent, scopes)) for part, scopes in SCOPES.items()}
-  wire["the rest"] = sent("") - sum(wire.values())
-  image_wire = math.fsum(map(sent, (*SCOPES["image vectors"], "images.rows")))
-  stored, moved = _strategies(x, batch, wire)
+  wire = dict.fromkeys([*SCOPES, "the rest"], 0.0)
+  for part in found:
+    wire[_part_of(part.scope)] += sent(part)
+  image_rows = math.fsum(
+    sent(part)
+    for part in found
+    if any(scope in part.scope for scope in IMAGE_ROWS)
+  )
+  stored, moved = _strategies(x, batch, wire, image_rows)
   return Ledger(
     wire=wire,
-    image_wire=image_wire,
+    image_wire=wire["image vectors"] + image_rows,
     image_bound=_image_bound(x, batch),
     image_rounds=rounds["images."],
     id_rounds=rounds["ids."],
@@ -85,6 +93,14 @@ def measure(x: experiment.Experiment, step: int = 0) -> Ledger:
     stored_with_samples=stored,
     moved_in_all=moved,
   )
+
+
+def _part_of(scope: str) -> str:
+  """The part of the traffic to which a collective belongs, by its scope."""
+  for part, names in SCOPES.items():
+    if any(name in scope for name in names):
+      return part
+  return "the rest"
 
 
 def table_bytes(x: experiment.Experiment) -> dict[str, int]:
@@ -96,10 +112,6 @@ def table_bytes(x: experiment.Experiment) -> dict[str, int]:
     "ID optimiser slots": sum(map(_on_device, rows)),
     "image table": _on_device(x.content.table),
   }
-
-
-def _rounds(rows, way: route.Route) -> int:
-  return way.rounds(route.largest_group(rows, way.owners))
 
 
 def _on_device(array: jax.Array) -> int:
@@ -116,22 +128,28 @@ def _image_bound(x: experiment.Experiment, batch: batch_lib.Batch) -> float:
   return distinct * bytes_an_image * (owners - 1) / owners
 
 
-def _strategies(x, batch: batch_lib.Batch, wire: dict[str, float]):
-  """Storage with the samples and traffic of the paper's three strategies."""
-  devices = x.program.mesh.size
+def _strategies(
+  x, batch: batch_lib.Batch, wire: dict[str, float], image_rows: float
+):
+  """Storage with the samples and traffic of the paper's three strategies.
+
+  All are laid over the same devices: what a device would fetch from its own
+  shard does not travel, and a PS-worker asks nobody for images.
+  """
+  devices, owners = x.program.mesh.size, x.program.image_route.owners
   feature_bytes = FLOAT_BYTES * x.feature_width
   images = _images_with_samples(x, batch)
   ids = FLOAT_BYTES * _ids_with_samples(batch)
   rest = sum(wire.values()) - wire["image vectors"]
-  asked = np.sum(batch.image_rows != route.EMPTY)
+  asked = float(np.sum(batch.image_rows != route.EMPTY)) * (owners - 1) / owners
   stored = {
     "PS-worker": ids + images * feature_bytes,
     "PS-server": ids + images * FLOAT_BYTES,
     "AMS": ids + images * FLOAT_BYTES,
   }
   moved = {
-    "PS-worker": rest * devices,
-    "PS-server": rest * devices + float(asked) * feature_bytes,
+    "PS-worker": (rest - image_rows) * devices,
+    "PS-server": rest * devices + asked * feature_bytes,
     "AMS": sum(wire.values()) * devices,
   }
   return stored, moved

@@ -210,6 +210,8 @@ def update_rows(
   slots: optax.OptState,
   rows: Int[jax.Array, " K"],
   gradients: Float[jax.Array, "K D"],
+  *,
+  before: optax.OptState | None = None,
 ) -> tuple[Float[jax.Array, "buckets slots D"], optax.OptState]:
   """Runs an optimiser on the touched rows of a table's shard.
 
@@ -224,20 +226,23 @@ def update_rows(
       rows, others (step counts) belong to the whole table.
     rows: distinct rows, EMPTY where there is none.
     gradients: summed gradient of each row.
+    before: slots at the step's start, where a step updates its rows in several
+      parts: the step count is taken from there, so that it moves once a step.
 
   Returns:
     The new shard and slots.
   """
 
-  def gather(leaf) -> jax.Array:
-    return table.read(leaf, rows) if is_by_row(leaf, shard) else leaf
+  def gather(leaf, start) -> jax.Array:
+    return table.read(leaf, rows) if is_by_row(leaf, shard) else start
 
   def scatter(leaf, new) -> jax.Array:
     return table.write(leaf, rows, new) if is_by_row(leaf, shard) else new
 
-  values = gather(shard)
+  values = table.read(shard, rows)
+  starts = slots if before is None else before
   updates, new_slots = optimizer.update(
-    gradients, jax.tree.map(gather, slots), values
+    gradients, jax.tree.map(gather, slots, starts), values
   )
   new_shard = scatter(shard, optax.apply_updates(values, updates))
   return new_shard, jax.tree.map(scatter, slots, new_slots)

@@ -63,7 +63,8 @@ class Served(NamedTuple):
 
   ids: route.Asked
   images: route.Asked
-  features: server.ReadChunk
+  features: Callable[[route.Asked], server.ReadChunk]
+  """Frozen features of the images of a round."""
   id_vectors: Float[Array, "U D"]
   image_vectors: Float[Array, "V E"]
 
@@ -85,19 +86,10 @@ def train_on_device(
     mean_loss, argnums=(0, 1, 2), has_aux=True
   )(state.dense["net"], served.id_vectors, served.image_vectors)
   # Gradients go the vectors' way back; owners sum those of equal rows.
-  ids = route.collect(program.id_route, served.ids, ids)
   images = images[:, : program.model.trained_width]  # The rest is frozen.
-  images = route.collect(program.image_route, served.images, images)
-  layers = server.pull_back(
-    functools.partial(_embed, program, state.standard),
-    state.dense["embed"],
-    served.features,
-    served.images.num_rows,
-    images,
-    chunk=program.image_chunk,
-  )
+  layers = _pull_back(program, state, served, images)
   dense = _over_mesh({"embed": layers, "net": net}, "dense.gradients")
-  state = _update(program, state, served.ids.rows, ids, dense)
+  state = _update(program, state, served.ids, ids, dense)
   return _remember(state, statistics), _over_mesh(mean, "loss")
 
 
@@ -139,51 +131,77 @@ def _request(
   program: Program, state: State, content: Content, batch: Batch
 ) -> Served:
   """Asks the owners for the slice's rows; they look up, embed and answer."""
-  ids = route.ask(
-    program.id_route, batch.id_rows, shard_rows=_rows_of(state.ids)
-  )
-  images = route.ask(
-    program.image_route, batch.image_rows, shard_rows=_rows_of(content.table)
-  )
+  ids = route.ask(program.id_route, batch.id_rows)
+  images = route.ask(program.image_route, batch.image_rows)
   features = _frozen_features(program, content, images)
-  image_vectors = server.embed(
-    functools.partial(_answer, program, state.standard),
-    state.dense["embed"],
-    features,
-    images.num_rows,
-    capacity=images.rows.size,
-    width=program.model.image_vector,
-    chunk=program.image_chunk,
-  )
+
+  def look_up(asked):
+    return table.read(state.ids, asked.rows)
+
+  def embed_images(asked):
+    return server.embed(
+      functools.partial(_answer, program, state.standard),
+      state.dense["embed"],
+      features(asked),
+      asked.num_rows,
+      capacity=asked.rows.size,
+      width=program.model.image_vector,
+      chunk=_chunk(program, asked),
+    )
+
   return Served(
     ids,
     images,
     features,
-    id_vectors=route.deliver(
-      program.id_route,
-      ids,
-      table.read(state.ids, ids.rows),
-      batch.id_rows.size,
-    ),
-    image_vectors=route.deliver(
-      program.image_route, images, image_vectors, batch.image_rows.size
-    ),
+    id_vectors=route.deliver(program.id_route, ids, look_up),
+    image_vectors=route.deliver(program.image_route, images, embed_images),
   )
 
 
-def _frozen_features(program: Program, content: Content, images: route.Asked):
-  if program.backbone is None:
-    return server.stored_features(
-      content.table, images.rows, chunk=program.image_chunk
+def _pull_back(program: Program, state: State, served: Served, gradients):
+  """Gradient of the embedding layers, by the images this owner served."""
+
+  def add(total, asked, of_images):
+    part = server.pull_back(
+      functools.partial(_embed, program, state.standard),
+      state.dense["embed"],
+      served.features(asked),
+      asked.num_rows,
+      of_images,
+      chunk=_chunk(program, asked),
     )
-  return server.encoded_features(
-    content.table,
-    images.rows,
-    images.num_rows,
-    encode=functools.partial(program.backbone.apply, content.encoder),
-    width=program.backbone.width,
-    chunk=program.image_chunk,
+    return jax.tree.map(jnp.add, total, part)
+
+  zeros = jax.tree.map(jnp.zeros_like, state.dense["embed"])
+  return route.collect(
+    program.image_route, served.images, gradients, add, zeros
   )
+
+
+def _frozen_features(program: Program, content: Content, first: route.Asked):
+  """Features of a round's images; of the first round kept, not made twice."""
+
+  def features(asked):
+    if program.backbone is None:
+      return server.stored_features(
+        content.table, asked.rows, chunk=_chunk(program, asked)
+      )
+    return server.encoded_features(
+      content.table,
+      asked.rows,
+      asked.num_rows,
+      encode=functools.partial(program.backbone.apply, content.encoder),
+      width=program.backbone.width,
+      chunk=_chunk(program, asked),
+    )
+
+  kept = features(first)
+  return lambda asked: kept if asked is first else features(asked)
+
+
+def _chunk(program: Program, asked: route.Asked) -> int:
+  """Images embedded at a time: no more than the round has room for."""
+  return min(program.image_chunk, asked.rows.size)
 
 
 def _embed(program: Program, standard, params, features):
@@ -199,10 +217,17 @@ def _answer(program: Program, standard, params, features):
   return jnp.concatenate([trained, embed.frozen_head(standard, scaled)], 1)
 
 
-def _update(program: Program, state: State, rows, id_gradients, gradients):
+def _update(program: Program, state: State, asked, id_gradients, gradients):
   """Touched rows by the sparse optimiser, all else by the dense one."""
-  ids, id_slots = optim.update_rows(
-    program.sparse, state.ids, state.id_slots, rows, id_gradients
+
+  def update(tables, asked, of_rows):
+    ids, slots = tables
+    return optim.update_rows(
+      program.sparse, ids, slots, asked.rows, of_rows, before=state.id_slots
+    )
+
+  ids, id_slots = route.collect(
+    program.id_route, asked, id_gradients, update, (state.ids, state.id_slots)
   )
   updates, dense_slots = program.dense.update(
     gradients, state.dense_slots, state.dense
@@ -220,10 +245,6 @@ def _remember(state: State, statistics) -> State:
   """What a net keeps of its batches besides what it learns: Dice's moments."""
   net = nets.with_statistics(state.dense["net"], statistics)
   return state._replace(dense=state.dense | {"net": net})
-
-
-def _rows_of(shard) -> int:
-  return shard.shape[0] * shard.shape[1]
 
 
 def _over_mesh(tree, scope: str):

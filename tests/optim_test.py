@@ -75,6 +75,35 @@ def test_untouched_rows_and_slots_stay_as_they_are(name):
     assert moved == [[0b00110100, 1], [0b11000000, 0]]
 
 
+def test_rows_updated_in_parts_count_as_one_step():
+  optimizer = optim.make_sparse(
+    touches.sparse("adam", decay_rate=0.5, decay_steps=2)
+  )
+  whole = parts = jnp.ones((256, 2, WIDTH))
+  slots = part_slots = optimizer.init(whole)
+  rows = jnp.array([3, 300, 17], jnp.int32)
+  rng = np.random.default_rng(0)
+  for _ in range(4):
+    gradients = jnp.asarray(rng.normal(size=(3, WIDTH)), jnp.float32)
+    whole, slots = optim.update_rows(optimizer, whole, slots, rows, gradients)
+    before = part_slots
+    for part in (slice(0, 2), slice(2, 3)):
+      parts, part_slots = optim.update_rows(
+        optimizer,
+        parts,
+        part_slots,
+        rows[part],
+        gradients[part],
+        before=before,
+      )
+  # The same arithmetic, number for number, but compiled for other shapes.
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+    (parts, part_slots),
+    (whole, slots),
+  )
+
+
 def test_paper_schedule_multiplies_the_rate_every_so_many_steps():
   config = touches.dense("sgd", decay_rate=0.9, decay_steps=2)
   optimizer = optim.make_dense(config)

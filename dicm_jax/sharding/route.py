@@ -1,29 +1,38 @@
 """The way from a worker to the owners of its rows, and back: exact, no drops.
 
-A worker asks for its distinct rows, grouped by owner into `capacity` places an
-owner; an all-to-all carries the row numbers over. Where a group is larger, the
-exchange runs further, smaller rounds, as many as the largest group of the mesh
-needs: overflow costs time, never data. The owner joins equal rows of several
-workers into one (the "unique cache" of the XDL model server), so that each is
-computed once. Vectors come back by the reverse all-to-all, gradients go the
-same way again and are summed per row before anybody sees them.
+A worker asks for its distinct rows, grouped by owner; an all-to-all carries the
+row numbers over. The owner joins equal rows of several workers into one (the
+"unique cache" of the XDL model server), so that each is computed once. Vectors
+come back by the reverse all-to-all, gradients go the same way again and are
+summed per row before anybody sees them.
 
-All functions run inside `jax.shard_map`, on one device's arrays.
+A round has `capacity` places for each pair of worker and owner. Where a group
+is larger, all workers stop at the same row number: the smallest for which one
+of them has no place. Further, smaller rounds go on from there, as many as it
+takes. So overflow costs time, never data; each row belongs to one round,
+whoever asks for it, and a round is complete in itself: its rows are embedded,
+and updated, once. No array at an owner is larger than what a round can bring.
+
+All functions but those that say otherwise run inside `jax.shard_map`, on one
+device's arrays.
 """
 
 from collections.abc import Callable
 import dataclasses
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, PyTree
 import numpy as np
 
 from dicm_jax.sharding import mesh as mesh_lib
 from dicm_jax.sharding import table
 
 EMPTY = table.EMPTY
+_LAST = np.iinfo(np.int32).max  # Behind all row numbers.
+
+Carry = TypeVar("Carry", bound=PyTree)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,95 +50,131 @@ class Route:
   spill: int
   """Rows one worker sends to one owner in each further round."""
 
-  def rounds(self, group):
-    """Rounds that a group of so many rows takes; an int or an array."""
-    # In integers max(x, 0) without a choice between NumPy's and JAX's.
-    over = (group - self.capacity) * (group > self.capacity)
-    return 1 + -(-over // self.spill)
+
+class Left(NamedTuple):
+  """What is still to be asked for, grouped by owner, ascending in a group."""
+
+  rows: Int[jax.Array, " U"]
+  source: Int[jax.Array, " U"]
+  """Index of each among this device's rows."""
+  start: Int[jax.Array, " S"]
+  """Where the rest of each owner's group starts."""
+  end: Int[jax.Array, " S"]
+  """Where each owner's group ends."""
+  more: Bool[jax.Array, ""]
+  """Whether any device has a rest; equal on all devices."""
 
 
 class Asked(NamedTuple):
-  """What this device asked for and what it has to serve."""
+  """A round: what this device asked for and what it has to serve."""
 
-  source: Int[jax.Array, "S M"]
-  """Index into this device's rows of the m-th row sent to owner s; U = none."""
+  source: Int[jax.Array, "S C"]
+  """Index into this device's rows of the c-th row sent to owner s; U = none."""
   rows: Int[jax.Array, " K"]
   """Distinct rows this device serves as an owner, EMPTY-padded at the end."""
   num_rows: Int[jax.Array, ""]
   """How many of `rows` are there."""
-  place: Int[jax.Array, "S M"]
-  """Index into `rows` of the m-th row that worker s asked for; K = none."""
-  rounds: Int[jax.Array, ""]
-  """Rounds the exchange takes on this batch, equal on all devices."""
+  place: Int[jax.Array, "S C"]
+  """Index into `rows` of the c-th row that worker s asked for."""
+  left: Left | None
+  """What the rounds after this one ask for; None where nothing travels."""
 
 
-def ask(route: Route, rows: Int[jax.Array, " U"], *, shard_rows: int) -> Asked:
-  """Sends each distinct row number once to its owner.
+def ask(route: Route, rows: Int[jax.Array, " U"]) -> Asked:
+  """Asks for a device's rows: the first round, enough for most batches.
 
   Args:
     route: the exchange.
-    rows: this device's distinct rows, EMPTY where there is none.
-    shard_rows: rows that one owner's shard can hold, a bound on what it may
-      ever have to serve.
+    rows: this device's distinct rows, ascending, EMPTY at the end.
   """
   if route.owners == 1:  # Nothing travels and nobody else asks.
-    here = jnp.where(rows == EMPTY, rows.size, jnp.arange(rows.size))
-    count = jnp.sum(rows != EMPTY)
-    return Asked(here[None], rows, count, here[None], jnp.int32(1))
-  source, rounds = _group_by_owner(route, rows)
-
-  def send(start, size, received):
-    piece = rows.at[_piece(source, start, size)].get(
-      mode="fill", fill_value=EMPTY
-    )
-    got = _exchange(route, "rows", piece)
-    return jax.lax.dynamic_update_slice_in_dim(received, got, start, axis=1)
-
-  received = _rounds(route, rounds, send, jnp.full_like(source, EMPTY))
-  served, place, count = _distinct(received.reshape(-1))
-  # An owner cannot be asked for more distinct rows than it holds.
-  bound = min(served.size, shard_rows)
-  place = jnp.where(received.reshape(-1) == EMPTY, bound, place)
-  return Asked(
-    source, served[:bound], count, place.reshape(source.shape), rounds
-  )
+    here = jnp.arange(rows.size)[None]
+    return Asked(here, rows, jnp.sum(rows != EMPTY), here, None)
+  return _round(route, _group_by_owner(route, rows), route.capacity)
 
 
 def deliver(
   route: Route,
-  asked: Asked,
-  vectors: Float[jax.Array, "K D"],
-  num_rows: int,
+  first: Asked,
+  answer: Callable[[Asked], Float[jax.Array, "K D"]],
 ) -> Float[jax.Array, "U D"]:
-  """Carries the owners' vectors back: one for each of this device's rows."""
-  if route.owners == 1:
+  """Brings this device a vector for each of its rows.
+
+  Args:
+    route: the exchange.
+    first: its first round.
+    answer: the owner's part, once a round: the vectors of `asked.rows`.
+  """
+  vectors = answer(first)
+  if first.left is None:
     return vectors
 
-  def send(start, size, out):
-    place = _piece(asked.place, start, size)
-    piece = vectors.at[place].get(mode="fill", fill_value=0)
-    got = _exchange(route, "vectors", piece)
-    return out.at[_piece(asked.source, start, size)].set(got, mode="drop")
+  def put(out, asked, vectors):
+    got = _exchange(route, "vectors", vectors[asked.place])
+    return out.at[asked.source].set(got, mode="drop")
 
-  out = jnp.zeros((num_rows, vectors.shape[1]), vectors.dtype)
-  return _rounds(route, asked.rounds, send, out)
+  shape = (first.left.source.size, vectors.shape[1])
+  return _further(
+    route,
+    first.left,
+    lambda out, asked: put(out, asked, answer(asked)),
+    put(jnp.zeros(shape, vectors.dtype), first, vectors),
+  )
 
 
 def collect(
-  route: Route, asked: Asked, gradients: Float[jax.Array, "U D"]
-) -> Float[jax.Array, "K D"]:
-  """Carries gradients to the owners and sums those of equal rows."""
-  if route.owners == 1:
-    return gradients
+  route: Route,
+  first: Asked,
+  gradients: Float[jax.Array, "U D"],
+  accept: Callable[[Carry, Asked, jax.Array], Carry],
+  carry: Carry,
+) -> Carry:
+  """Brings the gradients of rows to their owners, equal rows' summed.
 
-  def send(start, size, total):
-    source = _piece(asked.source, start, size)
-    piece = gradients.at[source].get(mode="fill", fill_value=0)
+  Args:
+    route: the exchange.
+    first: its first round.
+    gradients: of each of this device's rows.
+    accept: the owner's part, once a round: (carry, asked, gradients [K, D] of
+      `asked.rows`) -> carry. No row is in two rounds.
+    carry: its first argument in the first round.
+
+  Returns:
+    What the last round's `accept` made.
+  """
+  if first.left is None:
+    return accept(carry, first, gradients)
+
+  def take(carry, asked):
+    piece = gradients.at[asked.source].get(mode="fill", fill_value=0)
     got = _exchange(route, "gradients", piece)
-    return total.at[_piece(asked.place, start, size)].add(got, mode="drop")
+    total = jnp.zeros((asked.rows.size, got.shape[-1]), got.dtype)
+    return accept(carry, asked, total.at[asked.place].add(got))
 
-  total = jnp.zeros((asked.rows.size, gradients.shape[1]), gradients.dtype)
-  return _rounds(route, asked.rounds, send, total)
+  return _further(route, first.left, take, take(carry, first))
+
+
+def _further(
+  route: Route,
+  left: Left,
+  body: Callable[[Carry, Asked], Carry],
+  carry: Carry,
+) -> Carry:
+  """Runs `body(carry, asked)` for each round after the first.
+
+  They are asked for anew on the way back: to keep what an unknown number of
+  rounds brought would take room for the worst case.
+  """
+
+  def more(state):
+    return state[0].more
+
+  def again(state):
+    left, carry = state
+    asked = _round(route, left, route.spill)
+    return asked.left, body(carry, asked)
+
+  return jax.lax.while_loop(more, again, (left, carry))[1]
 
 
 def largest_group(rows: Int[np.ndarray, "N U"], owners: int) -> int:
@@ -141,55 +186,75 @@ def largest_group(rows: Int[np.ndarray, "N U"], owners: int) -> int:
   return int(np.max(sizes))
 
 
-def _group_by_owner(route, rows):
-  """Index of each row within its owner's group, as `source`, and the rounds.
+def rounds(route: Route, rows: Int[np.ndarray, "N U"]) -> int:
+  """Rounds that the exchange of N workers' rows takes (on the host)."""
+  if route.owners == 1:
+    return 1
+  owner = np.where(rows == EMPTY, EMPTY, table.owner_of(rows, route.owners))
+  return max(
+    _rounds_of_owner(
+      route, [r[o == k] for r, o in zip(rows, owner, strict=True)]
+    )
+    for k in range(route.owners)
+  )
 
-  A running count per owner takes O(U S) steps but no sort, which is the
-  slowest thing one can ask of XLA on a CPU.
-  """
+
+def _rounds_of_owner(route: Route, groups: list[np.ndarray]) -> int:
+  count, room = 1, route.capacity
+  while waiting := [group[room] for group in groups if len(group) > room]:
+    groups = [group[group >= min(waiting)] for group in groups]
+    count, room = count + 1, route.spill
+  return count
+
+
+def _group_by_owner(route: Route, rows: Int[jax.Array, " U"]) -> Left:
+  """Sorts rows by owner; within an owner's group they stay ascending."""
   owner = jnp.where(
     rows == EMPTY, route.owners, table.owner_of(rows, route.owners)
   )
-  mine = owner[:, None] == jnp.arange(route.owners)[None]
-  running = jnp.cumsum(mine, axis=0, dtype=jnp.int32)
-  position = jnp.take_along_axis(
-    running, jnp.minimum(owner, route.owners - 1)[:, None], axis=1
-  )[:, 0]
-  most = jax.lax.pmax(jnp.max(running[-1]), mesh_lib.BOTH)
-  most_rounds = route.rounds(rows.size)
-  length = route.capacity + (most_rounds - 1) * route.spill
-  source = jnp.full((route.owners, length), rows.size, jnp.int32)
-  index = jnp.arange(rows.size, dtype=jnp.int32)
-  source = source.at[owner, position - 1].set(index, mode="drop")
-  return source, route.rounds(most)
+  # Plain numbers sort several times faster than pairs do.
+  keys = jnp.sort(owner * rows.size + jnp.arange(rows.size))
+  edges = jnp.searchsorted(keys, jnp.arange(route.owners + 1) * rows.size)
+  source = keys % rows.size
+  return Left(rows[source], source, edges[:-1], edges[1:], jnp.array(True))
 
 
-def _distinct(rows: Int[jax.Array, " n"]):
-  """Distinct rows in ascending order, each input's index there, their count."""
-  last = jnp.iinfo(rows.dtype).max
-  keys = jnp.where(rows == EMPTY, last, rows)
-  order = jnp.argsort(keys)
-  ordered = keys[order]
+def _round(route: Route, left: Left, capacity: int) -> Asked:
+  """Sends the next rows of each group, at most `capacity`, to their owner."""
+  place = left.start[:, None] + jnp.arange(capacity + 1)[None]
+  rows = jnp.where(
+    place < left.end[:, None], left.rows.at[place].get(mode="clip"), _LAST
+  )
+  with jax.named_scope(f"{route.name}.limits"):
+    limit = jax.lax.pmin(rows[:, -1], mesh_lib.BOTH)
+  rows, place = rows[:, :-1], place[:, :-1]
+  goes = rows < limit[:, None]
+  received = _exchange(route, "rows", jnp.where(goes, rows, EMPTY))
+  served, count, found = _distinct(received.reshape(-1))
+  return Asked(
+    source=jnp.where(
+      goes, left.source.at[place].get(mode="clip"), left.source.size
+    ),
+    rows=served,
+    num_rows=count,
+    place=found.reshape(received.shape),
+    left=left._replace(
+      start=left.start + jnp.sum(goes, axis=1, dtype=jnp.int32),
+      more=jnp.any(limit < _LAST),
+    ),
+  )
+
+
+def _distinct(rows: Int[jax.Array, " K"]):
+  """Distinct rows, ascending, their count, and each input's index there."""
+  keys = jnp.where(rows == EMPTY, _LAST, rows)
+  ordered = jnp.sort(keys)
   first = jnp.concatenate([jnp.array([True]), ordered[1:] != ordered[:-1]])
   index = jnp.cumsum(first, dtype=jnp.int32) - 1
-  place = jnp.zeros_like(index).at[order].set(index)
-  distinct = jnp.full_like(rows, EMPTY).at[index].set(ordered)
-  count = jnp.sum(first & (ordered != last))
-  return jnp.where(distinct == last, EMPTY, distinct), place, count
-
-
-def _rounds(route: Route, rounds, body: Callable, init):
-  """Runs `body(start, size, carry)` for the first and each further round."""
-
-  def further(k, carry):
-    start = route.capacity + (k - 1) * route.spill
-    return body(start, route.spill, carry)
-
-  return jax.lax.fori_loop(1, rounds, further, body(0, route.capacity, init))
-
-
-def _piece(array, start, size: int):
-  return jax.lax.dynamic_slice_in_dim(array, start, size, axis=1)
+  distinct = jnp.full_like(rows, _LAST).at[index].set(ordered)
+  count = jnp.sum(distinct != _LAST, dtype=jnp.int32)
+  place = jnp.searchsorted(distinct, keys)
+  return jnp.where(distinct == _LAST, EMPTY, distinct), count, place
 
 
 def _exchange(route: Route, what: str, piece):

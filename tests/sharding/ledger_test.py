@@ -1,9 +1,11 @@
 """The ledger reads the program's own traffic, and the traffic is small."""
 
+import jax
+import numpy as np
 import pytest
 
 from dicm_jax import ledger_report
-from dicm_jax.sharding import ledger
+from dicm_jax.sharding import ledger, route
 from tests import toy
 
 HLO = """
@@ -46,14 +48,36 @@ def test_parts_add_up_to_all_traffic_of_the_compiled_step():
   expected = 2 * 4 * way.capacity * floats * 3 / 4
   assert made.image_rounds == 1
   assert made.wire["image vectors"] == expected
-  assert made.image_wire == expected + 4 * way.capacity * 4 * 3 / 4
+  # Row numbers, and the limits of eight owners of ids and four of images, which
+  # XLA joins into one all-reduce.
+  rows = 4 * way.capacity * 4 * 3 / 4 + 2 * (8 + 4) * 4 * 7 / 8
+  assert made.image_wire == expected + rows
   assert made.image_wire >= made.image_bound > 0
   assert all(size >= 0 for size in made.wire.values())
+
+
+def test_strategies_are_compared_on_equal_terms():
+  x = toy.build(2, 4)
+  made = ledger_report.measure(x)
+  batch = jax.tree.map(np.asarray, next(x.batches(0, 1)))
+  everything, vectors = sum(made.wire.values()), made.wire["image vectors"]
+  image_rows = made.image_wire - vectors
+  asked = (batch.image_rows != route.EMPTY).sum()
+  ids_and_dense = 8 * (everything - vectors - image_rows)
+  assert made.moved_in_all == {
+    "PS-worker": pytest.approx(ids_and_dense),
+    # A quarter of the features lies where it is asked for.
+    "PS-server": pytest.approx(
+      ids_and_dense + 8 * image_rows + asked * x.feature_width * 4 * 3 / 4
+    ),
+    "AMS": pytest.approx(8 * everything),
+  }
 
 
 def test_one_device_sends_nothing():
   made = ledger_report.measure(toy.build(1, 1))
   assert sum(made.wire.values()) == 0
+  assert set(made.moved_in_all.values()) == {0}
   assert made.image_bound == 0
 
 

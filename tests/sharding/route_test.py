@@ -1,6 +1,9 @@
 """The exchange gives every device its rows, however they are spread."""
 
+import dataclasses
 import functools
+import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -43,28 +46,48 @@ def _route(axes, mesh, capacity):
   )
 
 
-def _trip(mesh, axes, capacity):
-  """Compiles: send rows there, values back, ones as gradients there again."""
-  way = _route(axes, mesh, capacity)
+def _trip(mesh, way, seen=None):
+  """Compiles: send rows there, values back, ones as gradients there again.
+
+  Args:
+    mesh: the mesh.
+    way: the route.
+    seen: where to note the room of each round that is compiled.
+  """
   values = np.arange(NUM_ROWS, dtype=np.float32)[:, None] + 1
-  spec = P(axes)
+  spec = P(way.axes)
   shards = mesh_lib.put(mesh, spec, table.to_buckets(values))
 
   def on_device(shard, mine):
     mine = mine[0]
-    asked = route.ask(way, mine, shard_rows=shard.shape[0] * shard.shape[1])
-    vectors = table.read(shard, asked.rows)
-    got = route.deliver(way, asked, vectors, mine.size)
+
+    def answer(asked):
+      if seen is not None:
+        seen.append(asked.rows.size)
+      return table.read(shard, asked.rows)
+
+    def accept(carry, asked, counts):
+      counted, visits, served, rounds = carry
+      before = table.read(counted, asked.rows)
+      counted = table.write(counted, asked.rows, before + counts)
+      visited = table.read(visits, asked.rows) + 1
+      visits = table.write(visits, asked.rows, visited)
+      return counted, visits, served + asked.num_rows, rounds + 1
+
+    first = route.ask(way, mine)
+    got = route.deliver(way, first, answer)
     ones = jnp.where(mine == route.EMPTY, 0.0, 1.0)[:, None]
-    counts = route.collect(way, asked, ones)
-    counted = table.write(jnp.zeros_like(shard), asked.rows, counts)
-    return got[None], counted, asked.rounds[None], asked.num_rows[None]
+    zeros = jnp.zeros_like(shard)
+    counted, visits, served, rounds = route.collect(
+      way, first, ones, accept, (zeros, zeros, jnp.int32(0), jnp.int32(0))
+    )
+    return got[None], counted, visits, served[None], rounds[None]
 
   mapped = jax.shard_map(
     on_device,
     mesh=mesh,
     in_specs=(spec, mesh_lib.BATCH),
-    out_specs=(mesh_lib.BATCH, spec, mesh_lib.BATCH, mesh_lib.BATCH),
+    out_specs=(mesh_lib.BATCH, spec, spec, mesh_lib.BATCH, mesh_lib.BATCH),
     check_vma=False,
   )
   return functools.partial(jax.jit(mapped), shards)
@@ -74,29 +97,64 @@ def _trip(mesh, axes, capacity):
 @pytest.mark.parametrize("capacity", [1, 3, 64])
 def test_every_row_comes_and_every_gradient_is_summed(shape, capacity):
   mesh = mesh_lib.make_mesh(*shape, jax.devices()[: np.prod(shape)])
-  trip = _trip(mesh, mesh_lib.BOTH, capacity)
+  way = _route(mesh_lib.BOTH, mesh, capacity)
+  trip = _trip(mesh, way)
   for kind in KINDS:
     rows = _requests(kind, mesh.size)
-    got, counted, rounds, served = trip(rows)
+    got, counted, visits, served, rounds = trip(rows)
     there = rows != route.EMPTY
     values = np.asarray(got)[..., 0][there]
     np.testing.assert_array_equal(values, rows[there] + 1, kind)
     expected = np.bincount(rows[there], minlength=NUM_ROWS)
     counts = table.from_buckets(np.asarray(counted), NUM_ROWS)[:, 0]
     np.testing.assert_array_equal(counts, expected, kind)
-    # Rows asked for by several devices are served once.
+    # Rows asked for by several devices are served once, in one round.
+    once = table.from_buckets(np.asarray(visits), NUM_ROWS)[:, 0]
+    np.testing.assert_array_equal(once, expected > 0, kind)
     assert served.sum() == len(np.unique(rows[there])), kind
-    if mesh.size > 1:
-      over = max(route.largest_group(rows, mesh.size) - capacity, 0)
-      most = 1 + -(-over // 2)
-      assert rounds.tolist() == [most] * mesh.size, kind
+    assert rounds.tolist() == [route.rounds(way, rows)] * mesh.size, kind
+
+
+def test_rounds_are_few_where_workers_ask_alike():
+  """Half again as much as a round's room: four rounds of an eighth."""
+  rng = np.random.default_rng(0)
+  rows = np.array([np.sort(rng.choice(9000, 800, False)) for _ in range(8)])
+  most = route.largest_group(rows, 8)
+  way = route.Route(name="t", axes=(), owners=8, capacity=most, spill=20)
+  assert route.rounds(way, rows) == 1
+  fewer = dataclasses.replace(way, capacity=most - 40)
+  assert 3 <= route.rounds(fewer, rows) <= 4
+  alone = dataclasses.replace(way, owners=1, capacity=1, spill=1)
+  assert route.rounds(alone, rows) == 1
+
+
+def test_workers_stop_at_the_smallest_row_without_a_place():
+  rows = np.array([[0, 2, 4, 6], [2, 4, 6, 8]], np.int32)  # All of owner 0.
+  way = route.Route(name="t", axes=(), owners=2, capacity=3, spill=1)
+  # 0 2 4 and 2 4, then 6 and 6, then 8.
+  assert route.rounds(way, rows) == 3
+
+
+def test_owners_have_room_for_a_round_not_for_the_worst_case():
+  mesh = mesh_lib.make_mesh(1, 8)
+  way = dataclasses.replace(_route(mesh_lib.BOTH, mesh, 6), spill=3)
+  seen = []
+  trip = _trip(mesh, way, seen)
+  rows = np.tile(np.arange(500, dtype=np.int32), (8, 1))
+  text = jax.jit(trip).lower(rows).compile().as_text() or ""
+  assert seen == [8 * 6, 8 * 3]
+  arrays = re.findall(r"\b[a-z]+\d+\[([\d,]+)\]", text)
+  largest = max(math.prod(map(int, dims.split(","))) for dims in arrays)
+  # The worst case is 8 workers x 500 rows.
+  assert largest < 8 * 500 / 2
 
 
 def test_content_routes_stay_within_a_worker():
   """Rows over `server` only: each worker's copy answers its own devices."""
   mesh = mesh_lib.make_mesh(2, 4)
   rows = _requests("random", 8)
-  got, _, _, served = _trip(mesh, (mesh_lib.SERVER,), 3)(rows)
+  way = _route((mesh_lib.SERVER,), mesh, 3)
+  got, _, _, served, _ = _trip(mesh, way)(rows)
   there = rows != route.EMPTY
   np.testing.assert_array_equal(np.asarray(got)[..., 0][there], rows[there] + 1)
   halves = np.asarray(served).reshape(2, 4).sum(axis=1)
