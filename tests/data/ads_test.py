@@ -60,6 +60,7 @@ def flat(log):
 
 
 def test_a_log_without_lists_and_numbers_has_ads_too():
-  log = one_ad(ad_lists={}, ad_dense=None, ad_image=np.arange(10))
-  log = dataclasses.replace(log, ad_ids={"ad_id": np.arange(10) % 3})
-  np.testing.assert_array_equal(ads.first_samples(log), np.arange(10))
+  n = toy.dataset().test.num_samples
+  log = one_ad(ad_lists={}, ad_dense=None, ad_image=np.arange(n))
+  log = dataclasses.replace(log, ad_ids={"ad_id": np.arange(n) % 3})
+  np.testing.assert_array_equal(ads.first_samples(log), np.arange(n))
