@@ -1,5 +1,6 @@
 """The tables of docs/models.md: complete, and as the command prints them."""
 
+import itertools
 import pathlib
 
 import pytest
@@ -27,7 +28,7 @@ def test_document_holds_what_the_command_prints(table):
 
 def mlp(*widths: int) -> int:
   """Kernels, biases, and a slope for each hidden number."""
-  pairs = zip(widths[:-1], widths[1:], strict=True)
+  pairs = itertools.pairwise(widths)
   return sum(i * o + o for i, o in pairs) + sum(widths[1:-1])
 
 
