@@ -82,7 +82,7 @@ AGGREGATORS = {
     "the latest 32 side by side, zeros behind", f"{PAPER}, section 4.3", {}
   ),
   "max": Entry("the largest of each number", f"{PAPER}, section 4.3", {}),
-  "mean": Entry("the mean vector", f"{PAPER}, section 4.3", {}),
+  "mean": Entry("the mean vector", "the sum over its count", {}),
   "multi_query_attentive": Entry(
     "attention by the ad's picture and by its ids", f"{PAPER}, section 4.3", {}
   ),

@@ -51,6 +51,11 @@ def test_count_equals_one_by_hand(name):
   assert parameters.of_net(config, hand_made.FIELDS) == COUNTS[name]
 
 
+def test_statistics_are_no_parameters():
+  config = hand_made.config("dicm", activation="dice")
+  assert parameters.of_net(config, hand_made.FIELDS) == COUNTS["dicm"]
+
+
 def test_image_layers_count_equals_one_by_hand():
   config = hand_made.config("dicm", image_widths=(6, 5))
   assert parameters.of_image_layers(config, 8) == mlp(8, 6, 5)
