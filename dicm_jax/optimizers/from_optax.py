@@ -12,6 +12,9 @@ from dicm_jax import errors
 Rate = float | optax.Schedule
 """A learning rate, or its course over the steps."""
 
+FIRST = "learning_rate"
+"""First parameter of every optimiser of optax."""
+
 Maker = Callable[[Rate], optax.GradientTransformation]
 
 
@@ -31,17 +34,8 @@ def makers() -> dict[str, Maker]:
     for name, function in vars(optax).items()
     if inspect.isfunction(function)
     and not name.startswith(("_", "scale_by_"))  # Parts of optimisers.
-    and _takes_a_rate_alone(function)
+    and next(iter(inspect.signature(function).parameters), "") == FIRST
   }
-
-
-def _takes_a_rate_alone(function: Callable) -> bool:
-  """Whether the learning rate comes first and all else has a default."""
-  parameters = inspect.signature(function).parameters
-  required = {p.name for p in parameters.values() if p.default is p.empty}
-  return next(iter(parameters), "") == "learning_rate" and (
-    required <= {"learning_rate"}
-  )
 
 
 def make(key: str, name: str, rate: Rate) -> optax.GradientTransformation:

@@ -42,8 +42,8 @@ def ftrl(
 
   Gradients of a mean over a batch are smaller than the paper's, of single
   examples, while beta is 1: until sqrt(n) comes near 1, a step is alpha times
-  the gradient, as of SGD. Expect a good alpha to be 1 to 100, and l1 and l2
-  to be as small as the gradients are.
+  the gradient. So choose alpha as a rate for SGD, not for Adagrad, and l1 to
+  suit sums of such gradients.
 
   Args:
     alpha: learning rate, > 0.
