@@ -28,14 +28,14 @@ def get_config() -> config_dict.ConfigDict:
   c.model.image_widths = (24,)
 
   c.sparse_optimizer.name = "adam"
-  c.sparse_optimizer.learning_rate = 0.01
+  c.sparse_optimizer.learning_rate = 0.03
   c.sparse_optimizer.decay_rate = 0.5
   c.sparse_optimizer.decay_steps = 200
-  c.sparse_optimizer.l2 = 0.0007
+  c.sparse_optimizer.l2 = 0.0004
 
   c.dense_optimizer.name = "adam"
   c.dense_optimizer.learning_rate = 0.01
   c.dense_optimizer.decay_rate = 0.5
   c.dense_optimizer.decay_steps = 200
-  c.dense_optimizer.l2 = 0.003
+  c.dense_optimizer.l2 = 0.004
   return c

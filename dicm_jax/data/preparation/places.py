@@ -32,6 +32,7 @@ def available(
   missing = frozenset(wanted) - found
   if not missing:
     return found
+  share = f"{len(missing)} of {len(wanted)} keys are missing"
   for field in job.schema.feature:
     if field.kind in ("image", "images"):
       if field.name in job.schema.in_items:
@@ -43,7 +44,7 @@ def available(
           file,
           where,
           f"field {field.column!r}: expected a key of the images, found "
-          f"{key!r}; {len(missing)} of {len(wanted)} keys are missing",
+          f"{key!r}; {share}",
         )
         missing -= {key}
   return found
@@ -75,6 +76,7 @@ def _in_log(job: Job, field: schema_lib.Field, missing: frozenset[str]):
 def _named(events: pa.Table, name: str, missing: frozenset[str]):
   """Missing keys and their places, with repeats."""
   column = events[name].combine_chunks()
+  events = events.drop_columns([name])
   if pa.types.is_list(column.type):
     events = events.take(pc.call_function("list_parent_indices", [column]))
     column = column.flatten()

@@ -42,16 +42,27 @@ def is_id(id_: int, number: int, num_files: int) -> bool:
   return id_ >= 0 and id_ % num_files == number
 
 
-def width(files: Sequence[pathlib.Path]) -> int:
+def width(files: Sequence[pathlib.Path], given: int = 0) -> int:
   """The width at which most records begin with ids.
 
+  Args:
+    files: data.0, data.1, ...
+    given: what the user says; 0: nothing.
+
   Raises:
-    InputError: there is none, or the records are too few to tell.
+    InputError: there is none, or it is not the given one; or the records are
+      too few to tell and none is given.
   """
   shares = {w: _share(files, w, _LARGEST_ID) for w in _candidates(files)}
   best = max(shares.values(), default=0.0)
   found = [w for w in shares if shares[w] == best]
-  if best <= 0.5 or (len(found) > 1 and _count(files, found[0]) < _FEW):
+  clear = best > 0.5 and (len(found) == 1 or _count(files, found[0]) >= _FEW)
+  if given:
+    # In a single file any number >= 0 could be an id.
+    limit = _LARGEST_ID if len(files) == 1 else 1 << 63
+    _check(files, given, found[0] if clear else None, limit)
+    return given
+  if not clear:
     raise errors.InputError(
       f"{files[0].parent}: expected records of an int64 id and float32 "
       f"numbers, image id i in file i % {len(files)}; found no single width "
@@ -60,20 +71,16 @@ def width(files: Sequence[pathlib.Path]) -> int:
   return found[0]
 
 
-def check(files: Sequence[pathlib.Path], width: int) -> None:
-  """Checks that records of a width begin with ids.
-
-  Raises:
-    InputError: most do not.
-  """
-  # In a single file any number >= 0 could be an id.
-  limit = _LARGEST_ID if len(files) == 1 else 1 << 63
-  if _share(files, width, limit) <= 0.5:
-    raise errors.InputError(
-      f"{files[0].parent}: expected records of {record_type(width).itemsize} "
-      f"bytes, an id and {width} numbers; most do not begin with an id of "
-      "their file: is the width another?"
-    )
+def _check(files, given: int, found: int | None, limit: int) -> None:
+  if found == given:
+    return
+  if found is None and _share(files, given, limit) > 0.5:
+    return
+  raise errors.InputError(
+    f"{files[0].parent}: expected records of {record_type(given).itemsize} "
+    f"bytes, an id and {given} numbers; most do not begin with an id of their "
+    f"file: is the width another?{f' {found} numbers fit' if found else ''}"
+  )
 
 
 def _share(files: Sequence[pathlib.Path], width: int, limit: int) -> float:

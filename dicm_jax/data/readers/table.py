@@ -199,7 +199,7 @@ def _decoded(path, lines, block: pa.Table, bad: source.Bad) -> Block:
       try:
         column = column.cast(pa.string())
       except pa.ArrowInvalid:
-        column, found = _valid(column)
+        column, found = _valid(column.combine_chunks())
         for row in np.flatnonzero(right & ~found).tolist():
           value = block[name][row].as_py()
           what = f"field {name!r}: expected UTF-8 text, found {value[:60]!r}"
@@ -222,7 +222,7 @@ def _is_text(kind: pa.DataType) -> bool:
   )
 
 
-def _valid(column: pa.ChunkedArray):
+def _valid(column: pa.Array):
   """Text of bytes, null where they are none, and where they are."""
 
   def text(value: bytes | None) -> str | None:

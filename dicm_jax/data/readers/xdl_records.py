@@ -39,8 +39,7 @@ class Records:
   ):
     self._bad = bad or source.Bad()
     self._files = _files(folder)
-    self.width = width or framing.width(self._files)
-    framing.check(self._files, self.width)
+    self.width = framing.width(self._files, width)
     self._good = self._check()
 
   def keys(self) -> Iterator[str]:

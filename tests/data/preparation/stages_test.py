@@ -248,13 +248,15 @@ def test_an_empty_split_is_named(tmp_path):
 def test_missing_and_damaged_pictures_stop_or_are_listed(tmp_path):
   given = logs.pictures(IMAGES)
   del given.pictures["p3"]
-  with pytest.raises(errors.InputError, match=r"1 of the \d+ pictures.*'p3'"):
+  with pytest.raises(errors.InputError, match=r"'p3'; 1 of \d+ keys"):
     logs.prepare(logs.job(tmp_path / "a", EVENTS), given)
   given.pictures["p4"] = given.pictures["p4"][:40]
   out = logs.prepare(logs.job(tmp_path / "b", EVENTS, on_bad="skip"), given)
   bad = prepared.read_manifest(out)["bad"]
+  first = next(i for i, e in enumerate(EVENTS) if e["picture"] == "p3")
+  assert first < len(EVENTS) // 3  # In the first file, lines from 1.
   assert [(e["file"], e["line"]) for e in bad["first"]] == [
-    ("p3", "picture"),
+    ("log-0.parquet", first + 1),
     ("p4", "picture"),
   ]
   assert bad["count"] == 2

@@ -107,3 +107,41 @@ def test_an_empty_log_is_named(tmp_path):
   (tmp_path / "l.csv").write_text("a,b\n")
   with pytest.raises(errors.InputError, match="expected rows, found none"):
     infer.infer(tmp_path / "l.csv")
+
+
+def inferred(tmp_path, **columns):
+  """Kinds by name for the rows with further columns; and the schema loads."""
+  log = [
+    row | {name: of(i) for name, of in columns.items()}
+    for i, row in enumerate(rows())
+  ]
+  found, _ = infer.infer(write(tmp_path / "l.csv", log))
+  assert schema.from_dict(schema.to_dict(found)) == found
+  return {f.name: f.kind for f in found.feature}, found
+
+
+def test_names_that_would_clash_are_told_apart(tmp_path):
+  found, _ = inferred(
+    tmp_path, **{"image_id": lambda i: i % 9, "a b": str, "a_b": str}
+  )
+  assert {"image_id", "image_id_2", "a_b", "a_b_2"} <= set(found)
+
+
+def test_numbers_about_a_picture_are_none(tmp_path):
+  found, _ = inferred(tmp_path, img_width=lambda i: 100 + i % 3)
+  assert (found["image"], found["img_width"]) == ("image", "id")
+  found, _ = inferred(tmp_path, poster_key=lambda i: i % 5)
+  assert (found["image"], found["poster_key"]) == ("image", "id")
+
+
+def test_a_picture_and_behaviours_pictures_go_together(tmp_path):
+  found, made = inferred(
+    tmp_path, user_imgs=lambda i: f"i{i % 3}.png|i{i % 4}.png"
+  )
+  assert (found["image"], found["user_imgs"]) == ("image", "images")
+  assert not made.field("image").history
+
+
+def test_labels_may_be_written_as_fractions(tmp_path):
+  log = [row | {"click": float(row["click"])} for row in rows()]
+  assert infer.infer(write(tmp_path / "l.csv", log))[0].log.label == "click"

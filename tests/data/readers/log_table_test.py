@@ -12,7 +12,7 @@ import pytest
 
 from dicm_jax import errors
 from dicm_jax.data import schema, schema_file, source
-from dicm_jax.data.readers import table, values
+from dicm_jax.data.readers import delimited, table, values
 
 SCHEMA = schema_file.from_dict(
   {
@@ -300,3 +300,162 @@ def test_items_repeat_no_key(tmp_path):
     {"item": "8", "tags": []},
   ]
   assert bad.count == 1
+
+
+BREAKS = {
+  "l.csv": [
+    (b"1,2\n", "expected 13 fields, found 2: '1,2'"),
+    (
+      b"1,u\xff" + b"," * 11 + b"\n",
+      "'uid': expected UTF-8 text, found b'u\\xff'",
+    ),
+    (b"0,u,soon" + b"," * 10 + b"\n", "field 'at': expected a time in ms"),
+  ],
+  "l.jsonl": [
+    (b'{"clicked": 1\n', "expected a JSON object: "),
+    (b"[1]\n", "expected a JSON object: found '[1]'"),
+    (b'{"uid": "\xff"}\n', "expected a JSON object: 'utf-8'"),
+    (b'{"uid": "\\ud800"}\n', "expected a JSON object: 'utf-8'"),
+    (b"[" * 100_000 + b"\n", "expected a JSON object: maximum recursion"),
+  ],
+}
+
+
+@pytest.mark.parametrize(
+  ("name", "line", "message"),
+  [(name, *entry) for name, entries in BREAKS.items() for entry in entries],
+)
+def test_a_broken_line_is_named_or_skipped(tmp_path, name, line, message):
+  path = save(tmp_path / name, ROWS)
+  lines = path.read_bytes().splitlines(keepends=True)
+  at = len(lines) - 1
+  path.write_bytes(b"".join([*lines[:at], b"\n", b"\n", line, lines[at]]))
+  with pytest.raises(errors.InputError) as caught:
+    read(path)
+  assert str(caught.value).startswith(f"{path}, line {at + 3}: ")
+  assert message in str(caught.value)
+  found, bad = read(path, policy="skip")
+  assert [row["line"] for row in found] == [at, at + 4]  # Blanks count.
+  assert [entry["line"] for entry in bad.found] == [at + 3]
+
+
+def test_many_wrong_rows_of_csv_keep_their_numbers(tmp_path, monkeypatch):
+  monkeypatch.setattr(delimited, "BLOCK", 1 << 12)
+  path = save(tmp_path / "l.csv", [ROWS[0]] * 900)
+  lines = path.read_text().splitlines()
+  broken = set(range(3, 900, 7))
+  lines = ["1,2" if n in broken else s for n, s in enumerate(lines, 1)]
+  path.write_text("\n".join(lines) + "\n")
+  found, bad = read(path, policy="skip")
+  assert [entry["line"] for entry in bad.found] == sorted(broken)
+  assert [row["line"] for row in found] == [
+    n for n in range(2, 902) if n not in broken
+  ]
+
+
+@pytest.mark.parametrize("policy", ["stop", "skip"])
+@pytest.mark.parametrize("rows", [3, 400])
+def test_an_open_quote_stops_for_it_swallows_the_rest(
+  tmp_path, monkeypatch, policy, rows
+):
+  monkeypatch.setattr(delimited, "BLOCK", 1 << 12)
+  path = save(tmp_path / "l.csv", [ROWS[0]] * rows)
+  lines = path.read_text().splitlines()
+  lines[2] = lines[2].replace('"1"', '"1', 1)
+  path.write_text("\n".join(lines).replace('"', "").replace("1,", '"1,', 1))
+  with pytest.raises(errors.InputError, match="expected a closing quote"):
+    read(path, policy=policy)
+
+
+@pytest.mark.parametrize("field", ["clicked", "uid", "at", "stay", "fold"])
+def test_a_list_for_one_value_is_that_rows_mistake(tmp_path, field):
+  rows = [ROWS[0], ROWS[1] | {field: [ROWS[1][field], "2"]}, ROWS[1]]
+  for name in ("l.jsonl", "l.ndjson.gz"):
+    path = save(tmp_path / name, rows)
+    with pytest.raises(errors.InputError, match=f"line 2: field '{field}'"):
+      read(path)
+    found, bad = read(path, policy="skip")
+    assert [row["line"] for row in found] == [1, 3]
+    assert bad.count == 1
+
+
+def test_single_values_and_lists_may_stand_in_one_column(tmp_path):
+  rows = [
+    ROWS[0],
+    ROWS[0] | {"tags": ["red", "big"], "ad": ["007"], "box": [3, 4]},
+    ROWS[0] | {"tags": [], "title": ["Été, LARGE", "dress-2"]},
+    ROWS[0] | {"ad": ["7", "8"]},
+  ]
+  found, bad = read(save(tmp_path / "l.jsonl", rows), policy="skip")
+  same = EVENTS[0] | {"line": 1}
+  assert found[0] == same
+  assert found[1] == same | {"line": 2}
+  assert found[2] == same | {"line": 3, "tags": []}
+  assert [entry["line"] for entry in bad.found] == [4]
+  assert "field 'ad': expected one value" in str(bad.found[0]["what"])
+
+
+@pytest.mark.parametrize(
+  ("field", "value"),
+  [("price", "1e50"), ("likes", "a:1e50"), ("likes", ":5"), ("price", "1_0")],
+)
+def test_a_number_that_would_change_is_wrong(tmp_path, field, value):
+  path = save(tmp_path / "l.csv", [ROWS[0] | {field: value}])
+  with pytest.raises(errors.InputError, match=f"line 2: field '{field}'"):
+    read(path)
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path):
+  path = tmp_path / "l.csv"
+  path.write_text("uid,uid\n1,2\n")
+  with pytest.raises(errors.InputError, match="'uid': expected once, found 2"):
+    list(table.raw_blocks(path, ("uid",), source.Bad()))
+  twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["uid", "uid"])
+  pq.write_table(twice, tmp_path / "l.parquet")
+  with pytest.raises(errors.InputError, match="'uid': expected once, found 2"):
+    list(table.raw_blocks(tmp_path / "l.parquet", None, source.Bad()))
+
+
+@pytest.mark.parametrize(
+  ("column", "message"),
+  [
+    (pa.array([{"a": 1}] * 2), r"'uid': expected text.*found struct"),
+    (pa.array([["a"], ["b"]]), r"line 1: field 'uid': expected one value"),
+    (pa.array([b"\xff", b"a"]), r"line 1: field 'uid': expected UTF-8"),
+  ],
+)
+def test_types_of_parquet_that_mean_nothing_are_named(
+  tmp_path, column, message
+):
+  path = save(tmp_path / "l.parquet", ROWS)
+  found = pq.read_table(path)
+  place = found.column_names.index("uid")
+  pq.write_table(found.set_column(place, "uid", column), path)
+  with pytest.raises(errors.InputError, match=message):
+    read(path)
+
+
+@pytest.mark.parametrize("name", ["l.jsonl.gz", "l.csv.gz"])
+def test_damaged_compression_is_named(tmp_path, name):
+  path = save(tmp_path / name, ROWS * 50)
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2 :] = b"\xff" * 9
+  path.write_bytes(data)
+  with pytest.raises(errors.InputError, match="cannot be read"):
+    read(path)
+
+
+def test_a_log_of_clicks_alone_has_no_label(tmp_path):
+  log = dataclasses.replace(SCHEMA.log, label="")
+  wanted = schema.Schema(
+    log=log,
+    feature=SCHEMA.feature,
+    split=SCHEMA.split,
+    items=schema.Items(key="ad", fields=("tags",)),
+    negatives=schema.Negatives(per_positive=1),
+  )
+  rows = [{k: v for k, v in row.items() if k != "clicked"} for row in ROWS]
+  found, _ = read(save(tmp_path / "l.csv", rows), wanted)
+  assert [row["label"] for row in found] == [1.0, 1.0]
+  with pytest.raises(errors.InputError, match=r"\[log\] label: expected a col"):
+    dataclasses.replace(wanted, negatives=schema.Negatives())

@@ -96,3 +96,76 @@ def test_what_is_no_picture_source_is_named(tmp_path):
   ):
     with pytest.raises(errors.InputError, match=message):
       pictures.open_pictures(tmp_path / name, source.Bad())
+
+
+def twice(path, kind):
+  """Another picture of key k1 after the first."""
+  if kind == "folder":
+    made = folder(path / "f")
+    (made / "z").mkdir()
+    (made / "z" / "k1.jpg").write_bytes(b"other")
+    return made
+  if kind == "tar":
+    made = path / "t"
+    made.mkdir()
+    for name in ("0.tar", "1.tar"):
+      tar(made / name)
+    return made
+  table = pq.read_table(parquet(path / "p.parquet"))
+  other = pa.table({"item_id": ["k1", None], "image": [b"other", b"x"]})
+  pq.write_table(pa.concat_tables([table, other]), path / "p.parquet")
+  return path / "p.parquet"
+
+
+@pytest.mark.parametrize(
+  ("kind", "count"), [("folder", 1), ("tar", 5), ("parquet", 2)]
+)
+def test_of_a_repeated_key_the_first_counts_when_skipping(
+  tmp_path, kind, count
+):
+  path = twice(tmp_path, kind)
+  with pytest.raises(errors.InputError, match="occurs twice, first at"):
+    pictures.open_pictures(path, source.Bad())
+  bad = source.Bad("skip")
+  found = pictures.open_pictures(path, bad)
+  for _ in range(2):
+    assert sorted(found.keys()) == sorted(PICTURES)
+    assert dict(found.read(set(PICTURES))) == PICTURES
+  assert bad.count == count
+
+
+def test_a_damaged_tar_counts_up_to_there_when_skipping(tmp_path):
+  path = tar(tmp_path / "p.tar")
+  path.write_bytes(path.read_bytes()[:2300])
+  bad = source.Bad("skip")
+  found = pictures.open_pictures(path, bad)
+  keys = list(found.keys())
+  assert keys == list(PICTURES)[: len(keys)] != []
+  assert list(dict(found.read(set(PICTURES)))) == keys
+  assert bad.count == 1
+
+
+def test_a_folder_with_a_pictures_name_is_none(tmp_path):
+  path = folder(tmp_path / "f")
+  (path / "k9.png").mkdir()
+  assert "k9" not in set(pictures.open_pictures(path).keys())
+
+
+def test_avif_is_a_picture(tmp_path):
+  (tmp_path / "k.avif").write_bytes(b"")
+  assert list(pictures.open_pictures(tmp_path).keys()) == ["k"]
+
+
+@pytest.mark.parametrize(
+  ("data", "message"),
+  [
+    (None, "cannot be read"),
+    ({"id": ["a"], "image": ["text"]}, "'image': expected bytes, found string"),
+    ({"id": [["a"]], "image": [b"x"]}, "'id': expected keys as text or numb"),
+  ],
+)
+def test_parquet_without_pictures_is_named(tmp_path, data, message):
+  path = tmp_path / "p.parquet"
+  pq.write_table(pa.table(data), path) if data else path.write_bytes(b"PAR1")
+  with pytest.raises(errors.InputError, match=message):
+    pictures.open_pictures(path)

@@ -112,3 +112,56 @@ def test_a_key_with_two_rows_is_named(tmp_path):
     errors.InputError, match=r"row 8: .*'k2'.* first at m\.npy, row 2"
   ):
     list(vectors.open_vectors(tmp_path / "m.npy", source.Bad()).keys())
+
+
+@pytest.mark.parametrize("write", [npy, tensors, lists, fixed])
+def test_wrong_vectors_are_left_out_and_reported_once(tmp_path, write):
+  wrong = MATRIX.copy()
+  wrong[5, 2] = np.inf
+  bad = source.Bad("skip")
+  found = vectors.open_vectors(write(tmp_path, wrong), bad)
+  for _ in range(2):
+    keys = [k for block, _ in found.read(set(KEYS)) for k in block]
+    assert keys == KEYS[:5] + KEYS[6:]
+  assert [entry["line"] for entry in bad.found] == ["row 5"]
+  bad = source.Bad()
+  assert list(vectors.open_vectors(write(tmp_path, wrong), bad).read({"k1"}))
+
+
+def test_of_repeated_keys_the_first_vector_counts_when_skipping(tmp_path):
+  npy(tmp_path)
+  (tmp_path / "m.ids.txt").write_text("\n".join([*KEYS[:8], "k2"]))
+  bad = source.Bad("skip")
+  found = vectors.open_vectors(tmp_path / "m.npy", bad)
+  ((keys, block),) = found.read({"k2"})
+  assert keys == ["k2"]
+  np.testing.assert_array_equal(block, MATRIX[2:3])
+  assert bad.count == 1
+
+
+def test_the_commonest_width_counts(tmp_path):
+  rows = [row.tolist() for row in MATRIX]
+  rows[0] = rows[0][:2]
+  table = pa.table({"item_id": KEYS, "embedding": rows})
+  pq.write_table(table, tmp_path / "m.parquet")
+  bad = source.Bad("skip")
+  found = vectors.open_vectors(tmp_path / "m.parquet", bad)
+  assert found.width == 4
+  assert [k for keys, _ in found.read(set(KEYS)) for k in keys] == KEYS[1:]
+  assert [entry["line"] for entry in bad.found] == ["row 0"]
+
+
+@pytest.mark.parametrize(
+  ("data", "message"),
+  [
+    (None, "cannot be read"),
+    ({"id": ["a"], "vector": ["1 2"]}, "'vector': expected lists of numbers"),
+    ({"id": ["a"], "vector": [["1"]]}, "'vector': expected lists of numbers"),
+    ({"id": [], "vector": pa.array([], pa.list_(pa.float32()))}, "found none"),
+  ],
+)
+def test_parquet_without_vectors_is_named(tmp_path, data, message):
+  path = tmp_path / "m.parquet"
+  pq.write_table(pa.table(data), path) if data else path.write_bytes(b"PAR1")
+  with pytest.raises(errors.InputError, match=message):
+    vectors.open_vectors(path, source.Bad())

@@ -1,5 +1,6 @@
 """The XDL example's text and image records: read back, and wrong ones named."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -115,39 +116,148 @@ def test_a_group_with_two_users_is_wrong(tmp_path):
 def test_written_samples_are_read_back(tmp_path):
   xdl_example.generate(tmp_path, samples=200, images=50, files=8, width=6)
   path = tmp_path / "samples.txt"
+  texts = path.read_text().splitlines()
+  lines = [written(text) for text in texts]
+  xdl_write.write(tmp_path / "again.txt", lines)
+  assert (tmp_path / "again.txt").read_text().splitlines() == texts
+  assert {len(line.ad["ad1"]) for line in lines} == {1}
+  assert len({line.labels[0] for line in lines}) == 200  # Not 0 and 1 alone.
+
   inferred = xdl_infer.infer(path)
   found = [
     row
     for block in xdl.read(path, inferred, source.Bad())
     for row in block.to_pylist()
   ]
-  lines = [
-    xdl_write.Line(
-      skey=f"skey{i}",
-      group=row["group"],
-      user={
-        name: list(zip(row[name], row[f"{name}.weight"], strict=True))
-        for name in ("user0", "user1")
-      }
-      | {"user_img": row["user_img"]},
-      ad={"ad0": row["ad0"], "ad_img": [row["ad_img"]]},
-      labels=[row["label"]],
-      time=row["time"] // 1000,
-    )
-    for i, row in enumerate(found)
-  ]
-  xdl_write.write(tmp_path / "again.txt", lines)
-  again = [
-    row
-    for block in xdl.read(tmp_path / "again.txt", inferred, source.Bad())
-    for row in block.to_pylist()
-  ]
-  assert len(again) == 200
-  for row in found:
-    row["ad1"], row["ad1.weight"] = [], []
-  for row in again:
-    row["line"] += 0
-  assert again == found
+  users: dict[str, dict] = {}
+  for row, line in zip(found, lines, strict=True):
+    user = users.setdefault(line.group, line.user)
+    assert row["label"] == float(line.labels[0] >= 0.5)
+    assert (row["group"], row["time"]) == (line.group, line.time * 1000)
+    for name, values in (user | line.ad).items():
+      assert ids_of(row, name) == [value[0] for value in pairs(values)]
+      if f"{name}.weight" in row:
+        weights = [weight for _, weight in pairs(values)]
+        assert row[f"{name}.weight"] == pytest.approx(weights)
+
+
+def written(text: str) -> xdl_write.Line:
+  """A line of the file, taken apart by other means than the reader's."""
+  skey, group, user, ad, label, time = text.split("|")
+
+  def values(name: str, part: str):
+    if name == "ad0":
+      return [float(value) for value in part.split(",")]
+    pairs = [value.split(":") for value in part.split(",")]
+    return [(id_, float(weight)) for id_, weight in pairs]
+
+  def features(block: str):
+    named = [feature.split("@") for feature in block.split(";") if feature]
+    return {name: values(name, part) for name, part in named}
+
+  return xdl_write.Line(
+    skey, group, features(user), features(ad), [float(label)], int(time)
+  )
+
+
+def pairs(values):
+  return [v if isinstance(v, tuple) else (pytest.approx(v), 1) for v in values]
+
+
+def ids_of(row, name: str) -> list:
+  return row[name] if isinstance(row[name], list) else [row[name]]
+
+
+GROUP = [
+  LINE,
+  "skey1|gkey0||ad_img@6|0.9|1540000001",
+  LINE.replace("gkey0", "gkey1").replace("user0@5", "user0@6"),
+]
+
+
+def ids(found) -> list:
+  return [(row["line"], row["user0"]) for row in found]
+
+
+def test_a_wrong_first_line_leaves_the_group_its_user(tmp_path):
+  lines = [GROUP[0].replace("|0.31|", "|x|"), *GROUP[1:]]
+  found, bad = read(tmp_path / "s.txt", lines, "skip")
+  assert ids(found) == [(2, ["5", "9"]), (3, ["6", "9"])]
+  assert bad.count == 1
+
+
+@pytest.mark.parametrize(
+  "first", ["a|b|c", GROUP[0].replace("5:0.52", "5:x"), "\udcff"]
+)
+def test_a_group_whose_users_line_is_wrong_goes_with_it(tmp_path, first):
+  path = tmp_path / "s.txt"
+  data = "\n".join([first, *GROUP[1:]]).encode(errors="surrogateescape")
+  path.write_bytes(data)
+  bad = source.Bad("skip")
+  blocks = list(xdl.read(path, SCHEMA, bad))
+  assert ids([r for b in blocks for r in b.to_pylist()]) == [(3, ["6", "9"])]
+  assert [entry["line"] for entry in bad.found] == [1, 2]
+  assert "which may be line 1, a wrong one" in str(bad.found[1]["what"])
+
+
+@pytest.mark.parametrize(
+  ("line", "message"),
+  [
+    (LINE.replace("|ad0", "|user0@9;ad0"), "found of the user and of the ad"),
+    (
+      LINE.replace("user_img@3:0.5,8:0.1|", "|user_img@3;"),
+      "expected of the u",
+    ),
+    (LINE.replace("|0.31|", "|0.31,1|"), "expected 1 label, found 2"),
+    (LINE.replace("1540000000", "1" * 23), "expected seconds since 1970"),
+    (LINE.replace("ad0@0.7", "ad0@1e50"), "'ad0': expected a finite number"),
+    (LINE.replace("ad0@0.7", "ad0@1_0"), "'ad0': expected a number"),
+  ],
+)
+def test_what_would_be_altered_in_silence_is_wrong(tmp_path, line, message):
+  with pytest.raises(errors.InputError, match=message):
+    read(tmp_path / "s.txt", [line])
+
+
+def test_one_of_several_labels_is_taken_by_its_number(tmp_path):
+  path = tmp_path / "s.txt"
+  path.write_text(LINE.replace("|0.31|", "|0.31,1|") + "\n")
+  for name, label in (("labels.0", 0.0), ("labels.1", 1.0)):
+    log = dataclasses.replace(SCHEMA.log, label=name)
+    wanted = dataclasses.replace(SCHEMA, log=log)
+    (block,) = xdl.read(path, wanted, source.Bad())
+    assert block["label"].to_pylist() == [label]
+  assert xdl_infer.infer(path).log.label == "labels.0"
+
+
+@pytest.mark.parametrize(
+  "wrong",
+  [
+    "garbage",
+    LINE.replace("ad0@0.7", "ad0@0.7,0.8"),
+    LINE.replace("1540000000", "1" * 23),
+    LINE.replace("|ad0", "|user0@9;ad0"),
+    LINE.replace("0.31", "x"),
+  ],
+)
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_a_schema_is_what_most_lines_say(tmp_path, wrong, place):
+  path = tmp_path / "s.txt"
+  groups = [LINE.replace("gkey0", f"g{i}") for i in range(6)]
+  path.write_text("\n".join(groups) + "\n")
+  expected = xdl_infer.infer(path)
+  groups.insert(place, wrong)
+  path.write_text("\n".join(groups) + "\n")
+  assert xdl_infer.infer(path) == expected
+  bad = source.Bad("skip")
+  assert sum(len(b) for b in xdl.read(path, expected, bad)) == 6
+  assert [entry["line"] for entry in bad.found] == [place + 1]
+
+
+def test_a_file_of_wrong_lines_has_no_schema(tmp_path):
+  (tmp_path / "s.txt").write_text("garbage\n")
+  with pytest.raises(errors.InputError, match="found none; line 1: expected 6"):
+    xdl_infer.infer(tmp_path / "s.txt")
 
 
 def test_a_schema_is_inferred_from_the_first_lines(tmp_path):
@@ -251,9 +361,46 @@ def test_a_wrong_record_is_named_or_skipped(folder, what, where, message, left):
   assert bad.count == 1
 
 
-def test_another_width_is_named(folder):
+@pytest.mark.parametrize("policy", ["stop", "skip"])
+@pytest.mark.parametrize("width", [4, 6, 12])
+@pytest.mark.parametrize("files", [1, 4])
+def test_another_width_always_stops(tmp_path, width, policy, files):
+  xdl_records.write(tmp_path / "i", IDS, VECTORS, files)
   with pytest.raises(errors.InputError, match="is the width another"):
-    records_of(folder, width=6)
+    records_of(tmp_path / "i", policy, width)
+
+
+@pytest.mark.parametrize("width", [1, 5, 512])
+@pytest.mark.parametrize("files", [1, 4, 30])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_the_width_is_found(tmp_path, width, files, sparse):
+  vectors = np.random.default_rng(0).standard_normal((60, width), np.float32)
+  vectors = (
+    np.maximum(vectors, 0) if sparse else vectors
+  )  # Zeros look like ids.
+  xdl_records.write(tmp_path, np.arange(1, 61), vectors, files)
+  found, _ = records_of(tmp_path, width=0)
+  assert found == {str(i): v.tolist() for i, v in enumerate(vectors, start=1)}
+
+
+def test_records_without_a_width_are_named(tmp_path):
+  noise = np.random.default_rng(0).standard_normal(4000, np.float32)
+  (tmp_path / "data.0").write_bytes(noise.tobytes())
+  with pytest.raises(errors.InputError, match="Give it by --vectors_width"):
+    xdl_records.Records(tmp_path)
+
+
+def test_bytes_missing_in_the_middle_leave_out_what_follows(folder):
+  file = folder / "data.1"
+  data = file.read_bytes()
+  file.write_bytes(data[: 3 * 28 + 8] + data[3 * 28 + 12 :])
+  found, bad = records_of(folder, "skip")
+  kept = [int(k) for k in found if int(k) % 4 == 1]
+  assert kept[:3] == [1, 5, 9]
+  assert all(found[str(k)] == VECTORS[k - 1].tolist() for k in (1, 5, 9))
+  assert [k for k in kept if k > 13] == []
+  assert [entry["file"] for entry in bad.found] == ["data.1"]
+  assert "expected records of 28 bytes" in str(bad.found[0]["what"])
 
 
 def test_a_missing_file_is_named(folder):
