@@ -30,7 +30,8 @@ _LOAD = """
 import pathlib, resource, sys
 from dicm_jax.data import prepared
 def resident():
-  return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+  pages = int(open("/proc/self/statm").read().split()[1])
+  return pages * resource.getpagesize()
 before = resident()
 data = prepared.load(pathlib.Path(sys.argv[1]))
 samples = data.train.num_samples + data.test.num_samples
