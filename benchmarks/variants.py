@@ -46,6 +46,7 @@ def _aggregator(name: str, frozen_width: int = 0) -> Variant:
 
 
 VARIANTS: dict[str, Variant] = {
+  "quickstart, ids only": Variant(values={"model.images": "none"}),
   "mlp, ids only": _images("quickstart", "none"),
   "mlp + ad image": _images("quickstart", "ad"),
   "mlp + behaviour images": _images("quickstart", "behaviour"),

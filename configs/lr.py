@@ -27,6 +27,6 @@ def get_config() -> config_dict.ConfigDict:
   # sum of squares that stays far below FTRL's beta of 1. So the rate is that of
   # an SGD, and l1 is held against a row's sum of gradients.
   c.sparse_optimizer.name = "ftrl"
-  c.sparse_optimizer.learning_rate = 20.0
+  c.sparse_optimizer.learning_rate = 1.0
   c.sparse_optimizer.l1 = 0.0001
   return c
