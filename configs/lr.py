@@ -23,9 +23,9 @@ def get_config() -> config_dict.ConfigDict:
   c.model.id_width = 1  # An embedding is the id's weight.
   c.model.aggregator = "sum"
 
-  # Gradients of a mean over 4096 samples: a row sees 1e-4 or so a step, and a
-  # sum of squares that stays far below FTRL's beta of 1. So the rate is that of
-  # an SGD, and l1 is held against a row's sum of gradients.
+  # A mean over 4096 samples has gradients of 1e-4 or so a row: FTRL's sum of
+  # squares stays far below its beta of 1, and the rate is that of an SGD (20
+  # is too much here). l1 is held against a row's sum of gradients.
   c.sparse_optimizer.name = "ftrl"
   c.sparse_optimizer.learning_rate = 1.0
   c.sparse_optimizer.l1 = 0.0001

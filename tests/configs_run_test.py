@@ -24,6 +24,7 @@ def toy_sized(config: config_lib.Config) -> config_lib.Config:
 
   fields = ("ad_id",) if config.train.id_dropout_fields else ()
   start = min(config.sparse_optimizer.start_step, 1)
+  head = config.model.frozen_width
   return changed(
     config,
     mesh=changed(config.mesh, **TWO),
@@ -31,6 +32,8 @@ def toy_sized(config: config_lib.Config) -> config_lib.Config:
       config.train, steps=3, batch_size=64, id_dropout_fields=fields
     ),
     image=changed(config.image, backbone="squeezenet", chunk=8),
+    # 40 plain squares have few principal components.
+    model=changed(config.model, frozen_width=min(head, 6)),
     sparse_optimizer=changed(config.sparse_optimizer, start_step=start),
   )
 

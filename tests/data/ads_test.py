@@ -10,7 +10,7 @@ from tests import toy
 SAME = 7
 
 
-def one_ad(lists=None, **changed):
+def one_ad(**changed):
   """The toy log, its samples all showing the same ad."""
   log = toy.dataset().test
   n = log.num_samples
@@ -19,17 +19,17 @@ def one_ad(lists=None, **changed):
   )
   columns = {
     "ad_ids": {name: np.full(n, 1) for name in log.ad_ids},
-    "ad_lists": {"tags": tags if lists is None else lists(tags)},
+    "ad_lists": {"tags": tags},
     "ad_dense": np.full((n, 2), 0.5, np.float32),
     "ad_image": np.full(n, 4),
   }
   return dataclasses.replace(log, **columns | changed)
 
 
-def other(array):
-  """The array with another number at sample SAME and after."""
+def other(array, start=SAME):
+  """The array with other numbers from `start` on."""
   array = array.copy()
-  array[SAME:] += 1
+  array[start:] += 1
   return array
 
 
@@ -39,28 +39,22 @@ def test_equal_impressions_are_one_ad():
 
 def test_each_thing_of_the_ad_side_tells_ads_apart():
   log = one_ad()
-  split = [
-    one_ad(ad_ids=log.ad_ids | {"position": other(log.ad_ids["position"])}),
-    one_ad(ad_dense=other(log.ad_dense)),
-    one_ad(ad_image=other(log.ad_image)),
-    one_ad(lists=lambda t: t._replace(values=other(t.values.reshape(-1, 2)))),
-    one_ad(lists=lambda t: t._replace(weights=other(t.weights.reshape(-1, 2)))),
-  ]
-  for found in split:
-    np.testing.assert_array_equal(ads.first_samples(flat(found)), [0, SAME])
-
-
-def flat(log):
-  """Lists with their entries end to end again."""
   tags = log.ad_lists["tags"]
-  tags = tags._replace(
-    values=tags.values.reshape(-1), weights=tags.weights.reshape(-1)
-  )
-  return dataclasses.replace(log, ad_lists={"tags": tags})
+  values, weights = other(tags.values, 2 * SAME), other(tags.weights, 2 * SAME)
+  for changed in (
+    {"ad_ids": log.ad_ids | {"position": other(log.ad_ids["position"])}},
+    {"ad_dense": other(log.ad_dense)},
+    {"ad_image": other(log.ad_image)},
+    {"ad_lists": {"tags": tags._replace(values=values)}},
+    {"ad_lists": {"tags": tags._replace(weights=weights)}},
+  ):
+    found = ads.first_samples(one_ad(**changed))
+    np.testing.assert_array_equal(found, [0, SAME])
 
 
 def test_a_log_without_lists_and_numbers_has_ads_too():
-  n = toy.dataset().test.num_samples
-  log = one_ad(ad_lists={}, ad_dense=None, ad_image=np.arange(n))
-  log = dataclasses.replace(log, ad_ids={"ad_id": np.arange(n) % 3})
-  np.testing.assert_array_equal(ads.first_samples(log), np.arange(n))
+  log = one_ad(ad_lists={}, ad_dense=None)
+  np.testing.assert_array_equal(ads.first_samples(log), [0])
+  ids = {"ad_id": np.arange(log.num_samples) % 3}
+  log = dataclasses.replace(log, ad_ids=ids)
+  np.testing.assert_array_equal(ads.first_samples(log), [0, 1, 2])
