@@ -32,6 +32,9 @@ _BUFFER_BYTES = 1 << 20
 _MOST = images.MAX_BYTES + 1
 """Bytes of a picture that are read, at most: decoding refuses so many."""
 
+_DAMAGED = (OSError, EOFError, zlib.error, tarfile.TarError)
+"""What tarfile raises on an archive that is damaged or cut short."""
+
 Place = tuple[str, pathlib.Path, str]
 """A key, and the file and place in it where it stands."""
 
@@ -144,7 +147,7 @@ class Tar:
   def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
     left = set(self._keys).intersection(wanted)
     # What is damaged has been reported already.
-    for path, archive, member in self._members(source.Bad("skip")):
+    for _, archive, member in self._members(source.Bad("skip")):
       key = _tar_key(member.name)
       if key in left:
         left.remove(key)
@@ -152,8 +155,8 @@ class Tar:
         assert file is not None  # It is a regular file.
         try:
           data = file.read(_MOST)
-        except (OSError, EOFError, tarfile.TarError) as e:
-          raise errors.InputError(f"{path}: {member.name}: {e}") from e
+        except _DAMAGED:
+          continue
         yield key, data
         if not left:
           return
@@ -169,9 +172,18 @@ class Tar:
             name = member.name.lower()
             if member.isfile() and name.endswith(SUFFIXES):
               yield path, archive, member
-      except (OSError, EOFError, zlib.error, tarfile.TarError) as e:
+          _check_end(archive)
+      except _DAMAGED as e:
         what = f"damaged or cut short tar file: {' '.join(str(e).split())}"
         bad.report(path, f"after {last}", what)
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+  """Raises ReadError where no end is marked: tarfile takes a cut for one."""
+  assert archive.fileobj is not None
+  archive.fileobj.seek(archive.offset)
+  if len(archive.fileobj.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE:
+    raise tarfile.ReadError("no mark of the end")
 
 
 def _tar_key(name: str) -> str:

@@ -163,7 +163,8 @@ def _event(
 ) -> dict[str, Any]:
   """A line as a row of a block."""
   for field in schema.feature:
-    if field.column in line.ad and field.name in line.user:
+    of_both = field.column in line.ad and field.name in line.user
+    if of_both and field.side != "user":  # Else `_side` says what is wrong.
       raise Wrong(f"feature {field.column!r}: found of the user and of the ad")
   return {
     "label": _label(line.labels, schema.log),

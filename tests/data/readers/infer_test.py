@@ -116,7 +116,7 @@ def inferred(tmp_path, **columns):
     for i, row in enumerate(rows())
   ]
   found, _ = infer.infer(write(tmp_path / "l.csv", log))
-  assert schema.from_dict(schema.to_dict(found)) == found
+  assert schema_file.from_dict(schema_file.to_dict(found)) == found
   return {f.name: f.kind for f in found.feature}, found
 
 

@@ -203,10 +203,10 @@ def test_a_group_whose_users_line_is_wrong_goes_with_it(tmp_path, first):
 @pytest.mark.parametrize(
   ("line", "message"),
   [
-    (LINE.replace("|ad0", "|user0@9;ad0"), "found of the user and of the ad"),
+    (LINE.replace("|ad0", "|user0@9;ad0"), "expected of the user, found of"),
     (
       LINE.replace("user_img@3:0.5,8:0.1|", "|user_img@3;"),
-      "expected of the u",
+      "expected of the user, found of the ad",
     ),
     (LINE.replace("|0.31|", "|0.31,1|"), "expected 1 label, found 2"),
     (LINE.replace("1540000000", "1" * 23), "expected seconds since 1970"),
