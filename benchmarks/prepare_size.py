@@ -1,10 +1,10 @@
-"""Preparing ten times the log: time and memory.
+"""Preparing and loading ten times the log: time and memory.
 
 python -m benchmarks.prepare_size [--copies=10] [--suffix=csv]
 
 The sample's log so many times over, each time with users of its own, and ten
-times as often; each prepared by a process of its own whose largest resident
-size is read.
+times as often; each prepared, and then loaded as training does, by a process of
+its own whose resident size is read.
 """
 
 import argparse
@@ -26,6 +26,19 @@ prepare.prepare(sample_log.options(log, out))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
+_LOAD = """
+import pathlib, resource, sys
+from dicm_jax.data import prepared
+def resident():
+  pages = int(open("/proc/self/statm").read().split()[1])
+  return pages * resource.getpagesize()
+before = resident()
+data = prepared.load(pathlib.Path(sys.argv[1]))
+samples = data.train.num_samples + data.test.num_samples
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print((resident() - before) / samples, (peak - before) / samples)
+"""
+
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -40,7 +53,9 @@ def main() -> None:
   for found in (small, large):
     print(
       f"{found['samples']:12,} samples "
-      f"{found['seconds']:8.1f} s {found['peak_mb']:8.0f} MB at most"
+      f"{found['seconds']:8.1f} s {found['peak_mb']:8.0f} MB at most; loaded "
+      f"{found['loaded_bytes']:.0f} bytes a sample, "
+      f"{found['loading_bytes']:.0f} at most"
     )
   report.emit(
     value=large["seconds"] / small["seconds"],
@@ -57,13 +72,24 @@ def _measure(
   size = log.stat().st_size
   command = [sys.executable, "-c", _CHILD, str(log), str(folder / "out")]
   start = time.perf_counter()
-  done = subprocess.run(command, capture_output=True, text=True, check=True)
+  peak_kb = _output(command).split()[-1]
+  seconds = time.perf_counter() - start
+  loaded = _output([sys.executable, "-c", _LOAD, str(folder / "out")])
+  after, at_most = map(float, loaded.split())
   return {
     "samples": SAMPLES * copies,
     "bytes": size,
-    "seconds": time.perf_counter() - start,
-    "peak_mb": int(done.stdout.split()[-1]) / 1024,
+    "seconds": seconds,
+    "peak_mb": int(peak_kb) / 1024,
+    "loaded_bytes": after,
+    "loading_bytes": at_most,
   }
+
+
+def _output(command: list[str]) -> str:
+  return subprocess.run(
+    command, stdout=subprocess.PIPE, text=True, check=True
+  ).stdout
 
 
 if __name__ == "__main__":
