@@ -59,8 +59,7 @@ def test_run_goes_on_from_its_checkpoint_with_the_same_bits(path, tmp_path):
     state, _ = step(state, x.content, batch)
   with checkpoint.manager(tmp_path) as saved:
     checkpoint.save(saved, 2, state, {})
-  with checkpoint.manager(tmp_path) as saved:
-    restored, _ = checkpoint.restore(saved, x.state)
+  restored, _ = checkpoint.restore(tmp_path, x.state, x.inputs)
   assert equal(restored, state)
   assert not equal(restored, x.state)
   end, loss = step(state, x.content, third)
