@@ -20,7 +20,7 @@ import jax
 
 from dicm_jax import config as config_lib
 from dicm_jax import experiment
-from dicm_jax.data import batch as batch_lib
+from dicm_jax.data import layout as layout_lib
 from dicm_jax.data import sample
 from dicm_jax.model import aggregators, backbone, embed, nets
 from dicm_jax.model.behaviours import Widths
@@ -161,10 +161,10 @@ def _base(name: str) -> ModelConfig:
 
 
 @functools.cache
-def _of_sample() -> tuple[batch_lib.Layout, Fields]:
+def _of_sample() -> tuple[layout_lib.Layout, Fields]:
   """Rows and fields of the built-in sample."""
   data = sample.generate(seed=0).dataset
-  layout = batch_lib.Layout(
+  layout = layout_lib.Layout(
     features=data.features, ad_images=True, behaviour_images=True
   )
   return layout, experiment.fields_of(layout, data.train)

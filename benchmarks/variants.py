@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks import ceiling
 from dicm_jax import config as config_lib
 from dicm_jax import evaluate, experiment, train, warm_up
+from dicm_jax import state as state_lib
 from dicm_jax.data import click_log, sample, selection
 
 CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
@@ -88,7 +89,9 @@ def config_of(variant: Variant, seed: int) -> config_lib.Config:
   return config_lib.from_dict(tree | {"seed": seed})
 
 
-def trained(x: experiment.Experiment, config: config_lib.Config) -> train.State:
+def trained(
+  x: experiment.Experiment, config: config_lib.Config
+) -> state_lib.State:
   """The state after all steps of the config."""
   step, state = train.make_train_step(x.program, x.state), x.state
   for batch in x.batches(0, config.train.steps):
@@ -140,5 +143,5 @@ def _of_groups(data: click_log.Dataset, keep) -> click_log.Dataset:
   return dataclasses.replace(data, train=selection.groups(data.train, keep))
 
 
-def _scores(x: experiment.Experiment, state: train.State) -> Scores:
+def _scores(x: experiment.Experiment, state: state_lib.State) -> Scores:
   return ceiling.scores(x.data, evaluate.predict(x, state, x.data.test))

@@ -9,7 +9,8 @@ from jaxtyping import Float
 import numpy as np
 
 from dicm_jax import config as config_lib
-from dicm_jax import errors, features, progress, train
+from dicm_jax import errors, features, progress
+from dicm_jax import state as state_lib
 from dicm_jax.data import click_log, feature_files
 from dicm_jax.data import images as images_lib
 from dicm_jax.model import backbone as backbone_lib
@@ -29,7 +30,7 @@ Encoder = backbone_lib.Backbone | None
 class Placed(NamedTuple):
   """The image table, and what the networks must know of it."""
 
-  content: train.Content
+  content: state_lib.Content
   standard: embed.Standard
   width: int
   """F, numbers of an image's frozen features."""
@@ -88,7 +89,7 @@ def place(
   if len(data.image_names) == 0:  # One empty row, so that shapes exist.
     rows = np.zeros((1, 1), np.float32)
     placed = mesh_lib.put(mesh, mesh_lib.CONTENT, table.to_buckets(rows))
-    return Placed(train.Content(placed, None), embed.standard_of(rows), 1)
+    return Placed(state_lib.Content(placed, None), embed.standard_of(rows), 1)
   seen = _seen_images(data)
   if config.image.mode == "features" or encoder is None:
     rows = frozen_rows(data, encoder)
@@ -108,7 +109,7 @@ def place(
     )
   placed = mesh_lib.put(mesh, mesh_lib.CONTENT, table.to_buckets(rows))
   return Placed(
-    train.Content(placed, params),
+    state_lib.Content(placed, params),
     embed.standard_of(of_seen, frozen_width),
     of_seen.shape[1],
   )

@@ -24,9 +24,10 @@ from dicm_jax import (
   metrics,
   restore,
   slices,
-  train,
 )
 from dicm_jax import config as config_lib
+from dicm_jax import predict as predict_lib
+from dicm_jax import state as state_lib
 from dicm_jax.data import click_log
 from dicm_jax.sharding import mesh as mesh_lib
 
@@ -42,16 +43,16 @@ class Scored(NamedTuple):
 
 def predict(
   x: experiment.Experiment,
-  state: train.State,
+  state: state_lib.State,
   log: click_log.ClickLog,
-  read: train.Read = train.click_probability,
+  read: predict_lib.Read = predict_lib.click_probability,
 ) -> Float[np.ndarray, "n ..."]:
   """What `read` makes of every sample of a split, in its order.
 
   Raises:
     NonFiniteError: some of it is no number.
   """
-  step = train.make_predict_step(x.program, state, read)
+  step = predict_lib.make_predict_step(x.program, state, read)
   slices = [
     device
     for batch in x.one_pass(log)
@@ -134,7 +135,9 @@ def intervals(
   return out
 
 
-def evaluate(x: experiment.Experiment, state: train.State, config) -> Scored:
+def evaluate(
+  x: experiment.Experiment, state: state_lib.State, config
+) -> Scored:
   """Scores a state; its figures tell what a reader must know about them."""
   probability = predict(x, state, x.data.test)
   out = figures(x.data, probability) | intervals(x.data, probability)

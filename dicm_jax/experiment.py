@@ -12,7 +12,8 @@ from jax.sharding import Mesh
 import numpy as np
 
 from dicm_jax import config as config_lib
-from dicm_jax import content, errors, optim, train
+from dicm_jax import content, errors, optim
+from dicm_jax import state as state_lib
 from dicm_jax.data import batch as batch_lib
 from dicm_jax.data import (
   click_log,
@@ -22,6 +23,7 @@ from dicm_jax.data import (
   prepared,
   sample,
 )
+from dicm_jax.data import layout as layout_lib
 from dicm_jax.model import config as model_config
 from dicm_jax.model import embed, nets
 from dicm_jax.model import inputs as inputs_lib
@@ -35,7 +37,7 @@ class Experiment:
   """A run's fixed parts and its first state."""
 
   data: click_log.Dataset
-  layout: batch_lib.Layout
+  layout: layout_lib.Layout
   order: pipeline.Order
   drop: id_dropout.Drop
   """Which ids of the training batches count as unknown."""
@@ -45,8 +47,8 @@ class Experiment:
   feature_width: int
   """F, numbers of an image's frozen features."""
   program: Program
-  content: train.Content
-  state: train.State
+  content: state_lib.Content
+  state: state_lib.State
   encoder_digest: str
   """Of all that decides an image's frozen features."""
   weights_notice: str
@@ -125,7 +127,7 @@ def build(
   encoder = content.encoder(config)  # VGG16 takes seconds: last of the checks.
   data = load_data(config) if data is None else data
   content.check_images(config, data)
-  layout = batch_lib.Layout(
+  layout = layout_lib.Layout(
     features=data.features,
     ad_images=model.sees_ad or model.sees_behaviours,
     behaviour_images=model.sees_behaviours,
@@ -196,7 +198,7 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
 
 
 def _sparse_optimizer(
-  config: optim.SparseConfig, layout: batch_lib.Layout, log: click_log.ClickLog
+  config: optim.SparseConfig, layout: layout_lib.Layout, log: click_log.ClickLog
 ):
   """The rows' optimiser; only the adaptive penalty must count the samples."""
   if not config.adaptive_l2:
@@ -207,7 +209,7 @@ def _sparse_optimizer(
 
 
 def fields_of(
-  layout: batch_lib.Layout, log: click_log.ClickLog
+  layout: layout_lib.Layout, log: click_log.ClickLog
 ) -> inputs_lib.Fields:
   """What a log's samples consist of besides images."""
 
@@ -301,7 +303,7 @@ def _first_state(seed, program: Program, layout, params, standard):
     mesh=program.mesh,
     spec=mesh_lib.BATCH,
   )
-  state = train.State(
+  state = state_lib.State(
     step=jnp.int32(0),
     ids=ids,
     id_slots=program.sparse.init(ids),
@@ -314,5 +316,5 @@ def _first_state(seed, program: Program, layout, params, standard):
       x, jax.sharding.NamedSharding(program.mesh, spec)
     ),
     state,
-    train.state_specs(state),
+    state_lib.specs_of(state),
   )

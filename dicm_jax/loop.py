@@ -21,6 +21,8 @@ from dicm_jax import (
 from dicm_jax import (
   config as config_lib,
 )
+from dicm_jax import predict as predict_lib
+from dicm_jax import state as state_lib
 from dicm_jax import workdir as workdir_lib
 
 _log = logging.getLogger(__name__)
@@ -88,7 +90,7 @@ def _build(
 
 def _restored_or_first(
   config, x: experiment.Experiment, restored, saved
-) -> train.State:
+) -> state_lib.State:
   if restored is None:
     if config.warm_up.mode != "none":
       # From now on a restart needs the other run no more.
@@ -106,7 +108,7 @@ def _train(config, workdir, x: experiment.Experiment, state, saved):
   first, last = int(state.step), config.train.steps
   batches = x.batches(first, last)
   train_step = train.make_train_step(x.program, state)
-  is_sound = train.make_check(x.program, state)
+  is_sound = predict_lib.make_check(x.program, state)
   with progress.training(last, first) as show:
     since, start = first, time.monotonic()
     for step, batch in enumerate(batches, start=first + 1):

@@ -5,8 +5,9 @@ import pathlib
 import re
 from typing import NamedTuple
 
-from dicm_jax import checkpoint, errors, experiment, train
+from dicm_jax import checkpoint, errors, experiment
 from dicm_jax import config as config_lib
+from dicm_jax import state as state_lib
 from dicm_jax import workdir as workdir_lib
 
 
@@ -15,7 +16,7 @@ class Restored(NamedTuple):
 
   config: config_lib.Config
   x: experiment.Experiment
-  state: train.State
+  state: state_lib.State
 
 
 def restore(workdir: pathlib.Path, mesh: str = "") -> Restored:

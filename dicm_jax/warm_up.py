@@ -23,7 +23,7 @@ PARTS = {
   "partial": ("dense", "standard"),
   "full": ("dense", "standard", "ids"),
 }
-"""By mode: the parts of `train.State` that are taken over."""
+"""By mode: the parts of a state that are taken over."""
 _ROWS = "ID rows of "
 
 

@@ -14,16 +14,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dicm_jax import errors
-from dicm_jax.data import batch
+from dicm_jax.data import device_slice
+from dicm_jax.data import layout as layout_lib
 
-Drop = Callable[[int], batch.Dropped]
+Drop = Callable[[int], device_slice.Dropped]
 """Step -> what is dropped from its batch, of all devices."""
 
 # The order of samples draws from the seed too; this keeps the streams apart.
 _STREAM = 0x1D
 
 
-def nothing(step: int) -> batch.Dropped:
+def nothing(step: int) -> device_slice.Dropped:
   """Drops no id."""
   del step
   return {}
@@ -32,7 +33,7 @@ def nothing(step: int) -> batch.Dropped:
 def at_random(
   probability: float,
   fields: Sequence[str],
-  layout: batch.Layout,
+  layout: layout_lib.Layout,
   *,
   seed: int,
   batch_size: int,
@@ -66,7 +67,7 @@ def at_random(
       f"{', '.join(layout.ad_fields)})"
     )
 
-  def drop(step: int) -> batch.Dropped:
+  def drop(step: int) -> device_slice.Dropped:
     source = np.random.SeedSequence([seed, step], spawn_key=(_STREAM,))
     rng = np.random.Generator(np.random.Philox(source))
     drawn = rng.random((len(fields), batch_size))

@@ -3,11 +3,12 @@
 from jaxtyping import Int
 import numpy as np
 
-from dicm_jax.data import batch, click_log
+from dicm_jax.data import click_log
+from dicm_jax.data import layout as layout_lib
 
 
 def samples_by_row(
-  log: click_log.ClickLog, layout: batch.Layout
+  log: click_log.ClickLog, layout: layout_lib.Layout
 ) -> Int[np.ndarray, " R"]:
   """Counts the samples that have each row of the stacked table.
 

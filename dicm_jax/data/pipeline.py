@@ -12,7 +12,8 @@ import grain
 from jaxtyping import Int
 import numpy as np
 
-from dicm_jax.data import batch, click_log, id_dropout
+from dicm_jax.data import batch, click_log, device_slice, id_dropout
+from dicm_jax.data import layout as layout_lib
 
 Order = Callable[[int], Int[np.ndarray, " B"]]
 """Step -> the sample numbers of its batch."""
@@ -63,7 +64,7 @@ def in_sequence(log: click_log.ClickLog, batch_size: int) -> Order:
 
   def order(step: int):
     positions = np.arange(step * batch_size, (step + 1) * batch_size)
-    return np.where(positions < log.num_samples, positions, batch.EMPTY)
+    return np.where(positions < log.num_samples, positions, device_slice.EMPTY)
 
   return order
 
@@ -96,7 +97,7 @@ def samples_of(
 def capacities(
   log: click_log.ClickLog,
   order: Order,
-  layout: batch.Layout,
+  layout: layout_lib.Layout,
   *,
   steps: int,
   num_devices: int,
@@ -110,7 +111,7 @@ def capacities(
 def stream(
   log: click_log.ClickLog,
   order: Order,
-  layout: batch.Layout,
+  layout: layout_lib.Layout,
   *,
   first_step: int,
   end_step: int,

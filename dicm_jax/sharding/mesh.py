@@ -5,7 +5,7 @@ device holds a slice of the batch and a slice of the tables.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 from jax.experimental import multihost_utils
@@ -14,6 +14,8 @@ from jaxtyping import PyTree
 import numpy as np
 
 from dicm_jax import errors
+
+Tree = TypeVar("Tree", bound=PyTree)
 
 WORKER = "worker"
 SERVER = "server"
@@ -99,9 +101,15 @@ def largest(sizes: dict[str, int]) -> dict[str, int]:
   return dict(zip(names, most.tolist(), strict=True))
 
 
-def total(x: jax.Array) -> jax.Array:
-  """Sums over all devices, inside `jax.shard_map`."""
-  return jax.lax.psum(x, BOTH)
+def total(tree: Tree, scope: str = "total") -> Tree:
+  """Sums over all devices, inside `jax.shard_map`.
+
+  Args:
+    tree: arrays.
+    scope: by which the ledger of what travels names the sum.
+  """
+  with jax.named_scope(scope):
+    return jax.lax.psum(tree, BOTH)
 
 
 def gather(array: jax.Array) -> np.ndarray:

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from dicm_jax.data import batch, click_log, pipeline
+from dicm_jax.data import batch, click_log, device_slice, pipeline
+from dicm_jax.data import layout as layout_lib
 from tests import toy
 
 LOG = toy.dataset().train
@@ -13,7 +14,7 @@ SAMPLES = np.arange(24, 88)
 
 
 def layout_of(*, ads=True, behaviours=True):
-  return batch.Layout(
+  return layout_lib.Layout(
     features=FEATURES, ad_images=ads, behaviour_images=behaviours
   )
 
@@ -133,7 +134,7 @@ def test_only_images_asked_for_are_there(ads, behaviours):
     if ads:
       asked |= {expected[i]["ad_image"] for i in part}
     rows = made.image_rows[device]
-    assert rows[rows != batch.EMPTY].tolist() == sorted(asked)
+    assert rows[rows != device_slice.EMPTY].tolist() == sorted(asked)
 
 
 def test_distinct_rows_ascend_and_empty_stands_at_the_end():
@@ -146,12 +147,12 @@ def test_distinct_rows_ascend_and_empty_stands_at_the_end():
         asked |= set(rows)
       for rows in expected[i]["ad_lists"].values():
         asked |= {row for row, _ in rows}
-    padding = [batch.EMPTY] * (made.id_rows.shape[1] - len(asked))
+    padding = [device_slice.EMPTY] * (made.id_rows.shape[1] - len(asked))
     assert made.id_rows[device].tolist() == sorted(asked) + padding
 
 
 def test_padding_samples_weigh_nothing_and_change_no_other():
-  padded = np.concatenate([SAMPLES[:13], np.full(19, batch.EMPTY)])
+  padded = np.concatenate([SAMPLES[:13], np.full(19, device_slice.EMPTY)])
   made = build(padded, devices=4)
   weight = made.weight.reshape(-1)
   assert weight.tolist() == [1.0] * 13 + [0.0] * 19
@@ -208,7 +209,7 @@ def test_samples_without_any_history():
   assert (made.inputs["history_length"] == 0).all()
   assert (made.inputs["image_pairs"][1] == 4).all()
   nothing = build(empty, layout_of(ads=False), devices=2)
-  assert (nothing.image_rows == batch.EMPTY).all()
+  assert (nothing.image_rows == device_slice.EMPTY).all()
 
 
 def test_offsets_lay_the_features_end_to_end():
@@ -223,7 +224,7 @@ def test_offsets_lay_the_features_end_to_end():
 
 def test_a_side_without_features_is_no_error():
   for side in ("user", "ad"):
-    layout = batch.Layout(
+    layout = layout_lib.Layout(
       features=tuple(f for f in FEATURES if f.side == side),
       ad_images=True,
       behaviour_images=True,
@@ -232,7 +233,7 @@ def test_a_side_without_features_is_no_error():
     assert set(made.inputs["ad_ids"]) == set(layout.ad_fields)
     assert set(made.inputs["user_ids"]) == set(layout.user_fields)
     assert set(made.inputs["ad_lists"]) == set(layout.ad_list_fields)
-    assert (made.id_rows >= batch.EMPTY).all()
+    assert (made.id_rows >= device_slice.EMPTY).all()
     assert made.id_rows.max() < layout.num_rows
 
 
@@ -278,7 +279,7 @@ def test_images_only_in_behaviours_or_only_in_ads_both_arrive():
     group=np.array([0, 1]),
     user=np.array([0, 1]),
   )
-  layout = batch.Layout(
+  layout = layout_lib.Layout(
     features=(
       click_log.Feature(name="u", side="user", rows=4),
       click_log.Feature(name="a", side="ad", rows=4),
@@ -287,8 +288,8 @@ def test_images_only_in_behaviours_or_only_in_ads_both_arrive():
     behaviour_images=True,
   )
   made = batch.build(log, np.arange(2), layout, num_devices=1)
-  assert made.id_rows[0, :5].tolist() == [1, 2, 4, 7, batch.EMPTY]
-  assert made.image_rows[0, :5].tolist() == [2, 5, 7, 9, batch.EMPTY]
+  assert made.id_rows[0, :5].tolist() == [1, 2, 4, 7, device_slice.EMPTY]
+  assert made.image_rows[0, :5].tolist() == [2, 5, 7, 9, device_slice.EMPTY]
   assert made.inputs["ad_image"].tolist() == [[3, 0]]
   places, groups, _ = made.inputs["behaviours"]
   assert places[0, :3].tolist() == [2, 1, 2]

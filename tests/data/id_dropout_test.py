@@ -6,10 +6,11 @@ import pytest
 
 from dicm_jax import errors
 from dicm_jax.data import batch, id_dropout, pipeline
+from dicm_jax.data import layout as layout_lib
 from tests import toy
 
 LOG = toy.dataset().train
-LAYOUT = batch.Layout(
+LAYOUT = layout_lib.Layout(
   features=toy.dataset().features, ad_images=True, behaviour_images=True
 )
 FIELDS = ("ad_id", "position")

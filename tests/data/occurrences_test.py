@@ -4,7 +4,8 @@ import collections
 
 import numpy as np
 
-from dicm_jax.data import batch, click_log, occurrences
+from dicm_jax.data import click_log, occurrences
+from dicm_jax.data import layout as layout_lib
 from tests import toy
 
 
@@ -26,7 +27,7 @@ def rows_of(log, layout, sample: int) -> set[int]:
 
 def test_each_row_counts_the_samples_that_have_it():
   data = toy.dataset()
-  layout = batch.Layout(
+  layout = layout_lib.Layout(
     features=data.features, ad_images=True, behaviour_images=True
   )
   counter = collections.Counter(
@@ -53,7 +54,7 @@ def test_user_value_counts_for_all_samples_of_its_group_but_once_in_each():
     group=np.array([0, 0, 0, 1, 2, 2]),
     user=np.arange(3),
   )
-  layout = batch.Layout(
+  layout = layout_lib.Layout(
     features=(
       click_log.Feature(name="ad", side="ad", rows=3),
       click_log.Feature(name="liked", side="user", rows=4),

@@ -7,12 +7,13 @@ import jax
 import numpy as np
 import pytest
 
-from dicm_jax.data import batch, pipeline
+from dicm_jax.data import batch, device_slice, pipeline
+from dicm_jax.data import layout as layout_lib
 from tests import toy
 
 LOG = toy.dataset().train
 N = LOG.num_samples
-LAYOUT = batch.Layout(
+LAYOUT = layout_lib.Layout(
   features=toy.dataset().features, ad_images=True, behaviour_images=True
 )
 
@@ -177,7 +178,7 @@ def test_sequence_covers_all_once_and_pads_the_end(batch_size):
   row = np.concatenate([order(step) for step in range(count)])
   assert len(row) == count * batch_size
   assert row[:N].tolist() == list(range(N))
-  assert row[N:].tolist() == [batch.EMPTY] * (count * batch_size - N)
+  assert row[N:].tolist() == [device_slice.EMPTY] * (count * batch_size - N)
   assert len(row) - N < batch_size
 
 

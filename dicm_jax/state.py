@@ -1,0 +1,59 @@
+"""What a step takes and gives: the trained state, a batch, the images."""
+
+from typing import NamedTuple
+
+import jax
+from jaxtyping import Array, Float, Int, PyTree
+import optax
+
+from dicm_jax import optim
+from dicm_jax.model import embed
+from dicm_jax.model import inputs as inputs_lib
+from dicm_jax.sharding import mesh as mesh_lib
+
+
+class State(NamedTuple):
+  """All that training changes, and all that a checkpoint holds."""
+
+  step: Int[Array, ""]
+  ids: Float[Array, "buckets slots D"]
+  """Stacked ID table."""
+  id_slots: optax.OptState
+  dense: dict[str, PyTree]
+  """Parameters: `embed`, the owners' layers, and `net`, the CTR network."""
+  dense_slots: optax.OptState
+  standard: embed.Standard
+  """Scaling of the frozen features; never changes."""
+
+
+class Batch(NamedTuple):
+  """One device's slice of a batch."""
+
+  id_rows: Int[Array, " U"]
+  """Distinct rows of the stacked ID table, EMPTY at the end."""
+  image_rows: Int[Array, " V"]
+  """Distinct rows of the image table, EMPTY at the end."""
+  label: Float[Array, " b"]
+  weight: Float[Array, " b"]
+  """0 for padding, else 1."""
+  inputs: inputs_lib.Inputs
+
+
+class Content(NamedTuple):
+  """Frozen image rows: pixels with their encoder's weights, or features."""
+
+  table: PyTree
+  encoder: PyTree
+
+
+def specs_of(state: State) -> State:
+  """How each leaf of a state lies on the mesh."""
+
+  def slot(leaf):
+    by_row = optim.is_by_row(leaf, state.ids)
+    return mesh_lib.BATCH if by_row else mesh_lib.REPLICATED
+
+  specs = jax.tree.map(lambda _: mesh_lib.REPLICATED, state)
+  return specs._replace(
+    ids=mesh_lib.BATCH, id_slots=jax.tree.map(slot, state.id_slots)
+  )
