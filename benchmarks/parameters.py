@@ -180,21 +180,13 @@ def of_net(config: ModelConfig, fields: Fields) -> int:
 def of_image_layers(config: ModelConfig, features: int) -> int:
   """Parameters that turn frozen features into an image's vector."""
   return count(
-    _shapes(
-      lambda rngs: embed.image_layers(
-        features,
-        config.image_widths,
-        separate=config.separate,
-        activation=config.activation,
-        rngs=rngs,
-      )
-    )
+    _shapes(lambda rngs: embed.image_layers(features, config, rngs=rngs))
   )
 
 
 def aggregator(config: ModelConfig, fields: Fields) -> nnx.Module:
   """The aggregator that a config names, without values."""
-  of_ads = fields.num_ad * config.id_width + fields.ad_dense
+  of_ads = fields.ad_width(config.id_width)
   widths = Widths(config.image_width, config.frozen_width, of_ads)
   return _shapes(
     lambda rngs: aggregators.make(

@@ -52,7 +52,8 @@ def get_config() -> config_dict.ConfigDict:
   c.model.image_nets = "shared"  # By ad and behaviour images | separate
   c.model.hidden_widths = (200, 80)  # Paper, section 4.1.
   c.model.outputs = 2  # Softmax over no click and click; 1: one logit.
-  c.model.activation = "prelu"  # prelu | relu
+  c.model.activation = "prelu"  # prelu | relu | dice
+  c.model.output_activation = "linear"  # Of last layers: linear | relu.
 
   c.sparse_optimizer = config_dict.ConfigDict()
   # adagrad | rowwise_adagrad | adam (lazy) | ftrl | sgd

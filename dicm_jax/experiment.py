@@ -238,13 +238,7 @@ def _networks(
   def make():
     rngs = nnx.Rngs(seed)
     net = nets.make(model, fields=fields, total=mesh_lib.total, rngs=rngs)
-    layers = embed.image_layers(
-      width,
-      model.image_widths,
-      separate=model.separate,
-      activation=model.activation,
-      rngs=rngs,
-    )
+    layers = embed.image_layers(width, model, rngs=rngs)
     return {"embed": layers, "net": net}
 
   def definition(name: str):

@@ -43,6 +43,7 @@ OTHER = {
   "model.hidden_widths": (20, 9),
   "model.outputs": 1,
   "model.activation": "relu",
+  "model.output_activation": "relu",
   "sparse_optimizer.name": "sgd",
   "sparse_optimizer.learning_rate": 0.06,
   "sparse_optimizer.decay_rate": 0.5,

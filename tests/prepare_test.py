@@ -305,7 +305,8 @@ def test_the_command_says_no_in_one_line(raw):
 
 
 @pytest.mark.slow
-def test_the_xdl_example_trains_from_its_files(tmp_path):
+@pytest.mark.parametrize("name", ["xdl_example", "xdl_parity"])
+def test_the_xdl_example_trains_from_its_files(name, tmp_path):
   xdl_example.generate(tmp_path, samples=300, images=60, files=4, width=4096)
   prepare.prepare(
     prepare.Options(
@@ -315,7 +316,7 @@ def test_the_xdl_example_trains_from_its_files(tmp_path):
       out=tmp_path / "out",
     )
   )
-  config = toy.load_config("xdl_example")
+  config = toy.load_config(name)
   data = dataclasses.replace(config.data, path=str(tmp_path / "out"))
   x = experiment.build(dataclasses.replace(config, data=data))
   _, losses = toy.run(x, 5)

@@ -49,6 +49,7 @@ def values(**overrides) -> config_lib.Config:
     "model.hidden_widths": (20, 8),
     "model.outputs": 2,
     "model.activation": "prelu",
+    "model.output_activation": "linear",
     "sparse_optimizer.name": "adagrad",
     "sparse_optimizer.learning_rate": 0.05,
     "sparse_optimizer.decay_rate": 1.0,

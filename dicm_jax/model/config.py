@@ -37,6 +37,9 @@ class ModelConfig:
   """2: a softmax over no click and click (paper); 1: one logit."""
   activation: str
   """Between dense layers, a key of layers.ACTIVATIONS (paper: prelu)."""
+  output_activation: str
+  """After the last layer of image layers and MLP, a key of layers.OUTPUTS
+  (paper: linear)."""
 
   def __post_init__(self):
     self._check_name("images", IMAGES)
@@ -44,6 +47,7 @@ class ModelConfig:
     self._check_name("normalize", attention.NORMALIZE)
     self._check_name("image_nets", IMAGE_NETS)
     self._check_name("activation", layers.ACTIVATIONS)
+    self._check_name("output_activation", layers.OUTPUTS)
     if self.outputs not in (1, 2):
       raise errors.InputError(
         f"model.outputs: expected 1 or 2, found {self.outputs}"

@@ -49,8 +49,8 @@ class DCNv2(nnx.Module):
     rngs: nnx.Rngs,
   ):
     self.fields = fields
-    of_ads = fields.num_ad * config.id_width + fields.ad_dense
-    of_users = len(fields.user) * config.id_width + fields.user_dense
+    of_ads = fields.ad_width(config.id_width)
+    of_users = fields.user_width(config.id_width)
     self.sight = sight.Sight(config, of_ads, rngs=rngs)
     width = of_ads + of_users + self.sight.width
     self.cross = CrossNet(width, self.DEPTH, rngs=rngs)

@@ -32,8 +32,8 @@ class DICM(nnx.Module):
     rngs: nnx.Rngs,
   ):
     self.fields = fields
-    ad_width = fields.num_ad * config.id_width + fields.ad_dense
-    user_width = len(fields.user) * config.id_width + fields.user_dense
+    ad_width = fields.ad_width(config.id_width)
+    user_width = fields.user_width(config.id_width)
     self.sight = sight.Sight(config, ad_width, rngs=rngs)
     self.net = layers.MLP(
       (
@@ -42,6 +42,7 @@ class DICM(nnx.Module):
         config.outputs,
       ),
       activation=config.activation,
+      output=config.output_activation,
       total=total,
       rngs=rngs,
     )

@@ -5,7 +5,7 @@ the config says otherwise. An
 image's vector depends on nothing but the image, so any owner can compute it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from flax import nnx
@@ -15,6 +15,7 @@ import numpy as np
 
 from dicm_jax import errors
 from dicm_jax.model import layers
+from dicm_jax.model.config import ModelConfig
 
 
 class Standard(NamedTuple):
@@ -92,44 +93,40 @@ class Separate(nnx.Module):
 
   As in the XDL example: one for behaviour images, one for ad images. An owner
   does not know which field asked for an image, so it answers for both.
+
+  Args:
+    make: makes one network.
   """
 
-  def __init__(
-    self,
-    features: int,
-    widths: Sequence[int],
-    *,
-    activation: str,
-    rngs: nnx.Rngs,
-  ):
-    self.behaviour = layers.MLP(
-      (features, *widths), activation=activation, rngs=rngs
-    )
-    self.ad = layers.MLP((features, *widths), activation=activation, rngs=rngs)
+  def __init__(self, make: Callable[[], layers.MLP]):
+    self.behaviour = make()
+    self.ad = make()
 
   def __call__(self, features: Float[Array, "n F"]) -> Float[Array, "n D"]:
     return jnp.concatenate([self.behaviour(features), self.ad(features)], 1)
 
 
 def image_layers(
-  features: int,
-  widths: Sequence[int],
-  *,
-  separate: bool = False,
-  activation: str = "prelu",
-  rngs: nnx.Rngs,
+  features: int, config: ModelConfig, *, rngs: nnx.Rngs
 ) -> layers.MLP | Separate:
   """Trainable layers F -> 256 -> 64 -> 12, linear at the end.
 
+  Two such networks, and vectors of 2 D, where ad and behaviour images have one
+  each. An owner sees its own images, not the batch, so that Dice becomes PReLU
+  here.
+
   Args:
     features: F, width of the frozen features (VGG16 fc6: 4096).
-    widths: hidden widths, then D, the width of a vector.
-    separate: one network for behaviours and one for ads; vectors of 2 D.
-    activation: between the layers; an owner sees its own images, not the
-      batch, so that Dice becomes PReLU here.
+    config: widths, activations, and how many networks.
     rngs: stream of the initial weights.
   """
-  activation = "prelu" if activation == "dice" else activation
-  if separate:
-    return Separate(features, widths, activation=activation, rngs=rngs)
-  return layers.MLP((features, *widths), activation=activation, rngs=rngs)
+
+  def make() -> layers.MLP:
+    return layers.MLP(
+      (features, *config.image_widths),
+      activation=config.activation.replace("dice", "prelu"),
+      output=config.output_activation,
+      rngs=rngs,
+    )
+
+  return Separate(make) if config.separate else make()

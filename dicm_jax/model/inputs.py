@@ -38,6 +38,14 @@ class Fields(NamedTuple):
     """ID vectors of the ad side."""
     return len(self.ad) + len(self.ad_lists)
 
+  def ad_width(self, id_width: int) -> int:
+    """Numbers of a sample's ad side: ID vectors of `id_width`, dense ones."""
+    return self.num_ad * id_width + self.ad_dense
+
+  def user_width(self, id_width: int) -> int:
+    """Numbers of a group's user side: ID vectors of `id_width`, dense ones."""
+    return len(self.user) * id_width + self.user_dense
+
 
 class Lists(NamedTuple):
   """A multi-valued field of a device's groups or samples, end to end."""

@@ -110,12 +110,20 @@ ACTIVATIONS: dict[str, Callable[[int, Total], nnx.Module]] = {
 """(width, total) -> activation. DICM has PReLU (paper, section 4.1)."""
 
 
+OUTPUTS: dict[str, Callable[[Array], Array]] = {
+  "linear": lambda x: x,
+  "relu": jax.nn.relu,
+}
+"""What happens to the numbers of a last layer."""
+
+
 class MLP(nnx.Module):
-  """Linear layers of the given widths, linear at the end.
+  """Linear layers of the given widths, with activations between them.
 
   Args:
     widths: of the inputs and of each layer's outputs.
     activation: between the layers, a key of ACTIVATIONS.
+    output: after the last layer, a key of OUTPUTS.
     total: sums over the devices that share a batch.
     rngs: stream of the initial weights.
   """
@@ -125,6 +133,7 @@ class MLP(nnx.Module):
     widths: Sequence[int],
     *,
     activation: str = "prelu",
+    output: str = "linear",
     total: Total = alone,
     rngs: nnx.Rngs,
   ):
@@ -133,6 +142,7 @@ class MLP(nnx.Module):
       [nnx.Linear(i, o, rngs=rngs) for i, o in itertools.pairwise(widths)]
     )
     self.activations = nnx.List([make(w, total) for w in widths[1:-1]])
+    self.output = OUTPUTS[output]
 
   def __call__(
     self, x: Float[Array, "n in"], mask: Bool[Array, " n"] | None = None
@@ -140,4 +150,4 @@ class MLP(nnx.Module):
     """Applies the layers; `mask` says which rows are no padding."""
     for linear, activation in zip(self.linear, self.activations, strict=False):
       x = activation(linear(x), mask)
-    return self.linear[-1](x)
+    return self.output(self.linear[-1](x))

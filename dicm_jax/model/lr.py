@@ -27,7 +27,7 @@ class LR(nnx.Module):
   ):
     del total
     self.fields = fields
-    ids_width = fields.num_ad * config.id_width + fields.ad_dense
+    ids_width = fields.ad_width(config.id_width)
     self.sight = sight.Sight(config, ids_width, rngs=rngs)
     numbers = fields.ad_dense + fields.user_dense + self.sight.width
     self.of_numbers = nnx.Linear(numbers, 1, rngs=rngs) if numbers else None

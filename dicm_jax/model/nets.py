@@ -34,6 +34,11 @@ def check(config: ModelConfig) -> None:
       "model.hidden_widths: expected at least one width with "
       "model.name='dcnv2', found none"
     )
+  if config.name != "dicm" and config.output_activation != "linear":
+    raise errors.InputError(
+      "model.output_activation: expected linear unless model.name='dicm', "
+      f"found {config.output_activation!r}"
+    )
   if config.name == "prerank" and config.aggregator not in pooling.JOINS:
     raise errors.InputError(
       f"model.aggregator: expected one of {', '.join(pooling.JOINS)} with "

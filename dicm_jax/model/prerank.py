@@ -30,8 +30,8 @@ class PreRank(nnx.Module):
     rngs: nnx.Rngs,
   ):
     self.config, self.fields = config, fields
-    of_ads = fields.num_ad * config.id_width + fields.ad_dense
-    of_users = len(fields.user) * config.id_width + fields.user_dense
+    of_ads = fields.ad_width(config.id_width)
+    of_users = fields.user_width(config.id_width)
     if config.sees_ad:
       of_ads += config.image_width
     if config.sees_behaviours:

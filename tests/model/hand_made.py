@@ -42,6 +42,7 @@ def config(name: str, **overrides) -> ModelConfig:
     "hidden_widths": (7, 6),
     "outputs": 1,
     "activation": "prelu",
+    "output_activation": "linear",
   }
   return ModelConfig(name=name, **(values | overrides))
 

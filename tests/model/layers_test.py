@@ -56,3 +56,12 @@ def test_mlp_is_linear_at_its_end(name):
   made = layers.MLP((4, 3, 2), activation=name, rngs=nnx.Rngs(0))
   assert len(made.activations) == 1
   assert made(jnp.asarray(X)).shape == (64, 2)
+
+
+@pytest.mark.parametrize("output", layers.OUTPUTS)
+def test_mlp_ends_as_asked(output):
+  made = layers.MLP((4, 3, 2), output=output, rngs=nnx.Rngs(0))
+  plain = made.linear[-1](made.activations[0](made.linear[0](jnp.asarray(X))))
+  assert (plain < 0).any()
+  expected = np.maximum(plain, 0) if output == "relu" else plain
+  np.testing.assert_array_equal(made(jnp.asarray(X)), expected)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dicm_jax import errors
-from dicm_jax.model import nets
+from dicm_jax.model import embed, nets
 from tests.model import hand_made
 from tests.model.hand_made import FIELDS, GROUP
 
@@ -219,6 +219,11 @@ def assert_says(refused, *parts: str):
       ("model.hidden_widths", "expected at least one", "found none"),
     ),
     (
+      "din",
+      {"output_activation": "relu"},
+      ("model.output_activation", "expected linear", "found 'relu'"),
+    ),
+    (
       "prerank",
       {"aggregator": "attentive"},
       (
@@ -238,6 +243,23 @@ def test_check_refuses_what_a_net_cannot_use(name, overrides, says):
 @pytest.mark.parametrize("name", nets.NETS)
 def test_check_accepts_what_goes_together(name):
   nets.check(hand_made.config(name))
+
+
+def test_xdl_s_form_cuts_vectors_and_logits_off_at_zero():
+  plain, cut = (
+    hand_made.config("dicm", output_activation=output)
+    for output in ("linear", "relu")
+  )
+  features = jnp.asarray(np.random.default_rng(0).normal(size=(9, 8)))
+  for made in (
+    lambda config: embed.image_layers(8, config, rngs=nnx.Rngs(0))(features),
+    lambda config: hand_made.net(config)(
+      *hand_made.vectors(config), hand_made.inputs()
+    ),
+  ):
+    expected = np.maximum(made(plain), 0)
+    assert 0 < np.mean(expected == 0) < 1
+    np.testing.assert_array_equal(made(cut), expected)
 
 
 def test_din_refuses_data_without_past_clicks():
