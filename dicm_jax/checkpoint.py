@@ -1,6 +1,6 @@
 """Checkpoints of a run: state and data position, written behind its back."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 import contextlib
 import dataclasses
 import logging
@@ -68,7 +68,7 @@ def drop_after(opened: ocp.CheckpointManager, step: int) -> None:
 
 
 def restore(
-  workdir: pathlib.Path, like: PyTree, inputs: dict[str, str]
+  workdir: pathlib.Path, like: PyTree, inputs: Mapping[str, str]
 ) -> tuple[PyTree, dict] | None:
   """Reads the newest sound checkpoint, onto the mesh that `like` lies on.
 
@@ -124,7 +124,7 @@ def _read(opened: ocp.CheckpointManager, step: int, name: str, how):
   return opened.restore(step, args=ocp.args.Composite(**{name: how}))[name]
 
 
-def _check_inputs(workdir, position: dict, inputs: dict[str, str]) -> None:
+def _check_inputs(workdir, position: dict, inputs: Mapping[str, str]) -> None:
   before = position.get("inputs", inputs)  # Older versions did not note them.
   changed = [key for key in sorted(inputs) if before.get(key) != inputs[key]]
   if changed:

@@ -19,19 +19,20 @@ from dicm_jax import (
   bootstrap,
   command,
   compare,
+  config_tree,
   errors,
   experiment,
   metrics,
   restore,
   slices,
 )
-from dicm_jax import config as config_lib
 from dicm_jax import predict as predict_lib
 from dicm_jax import state as state_lib
 from dicm_jax.data import click_log
+from dicm_jax.pairwise import config as pairwise_config
+from dicm_jax.pairwise import task as pairwise_task
 from dicm_jax.sharding import mesh as mesh_lib
-
-Figures = dict[str, float | int | str | None]
+from dicm_jax.task import Figures
 
 
 class Scored(NamedTuple):
@@ -143,7 +144,7 @@ def evaluate(
   out = figures(x.data, probability) | intervals(x.data, probability)
   out |= {
     "step": int(state.step),
-    "config_digest": config_lib.digest(config),
+    "config_digest": config_tree.digest(config),
     "weights_notice": x.weights_notice,
   }
   if x.data.notice:
@@ -164,6 +165,9 @@ def evaluate_run(
   Raises:
     InputError: as `restore.restore`.
   """
+  given = restore.read_config(workdir, mesh)
+  if isinstance(given, pairwise_config.Config):
+    return pairwise_task.evaluate_run(given, workdir)
   config, x, state = restore.restore(workdir, mesh)
   found = evaluate(x, state, config)
   out: dict[str, Any] = dict(found.figures)

@@ -125,7 +125,7 @@ def build(
   dense = optim.make_dense(config.dense_optimizer)
   check_batch_size(config.train.batch_size, mesh)
   encoder = content.encoder(config)  # VGG16 takes seconds: last of the checks.
-  data = load_data(config) if data is None else data
+  data = load_data(config.data) if data is None else data
   content.check_images(config, data)
   layout = layout_lib.Layout(
     features=data.features,
@@ -182,10 +182,10 @@ def build(
   )
 
 
-def load_data(config: config_lib.Config) -> click_log.Dataset:
+def load_data(config: config_lib.Data) -> click_log.Dataset:
   """The data set that the config names."""
-  if config.data.path:
-    return prepared.load(pathlib.Path(config.data.path))
+  if config.path:
+    return prepared.load(pathlib.Path(config.path))
   return sample.generate(seed=0).dataset
 
 

@@ -31,7 +31,7 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 import pyarrow as pa
 
-from dicm_jax import command, errors, evaluate, restore
+from dicm_jax import command, config_tree, errors, evaluate, restore
 from dicm_jax import config as config_lib
 from dicm_jax.data import ads, click_log, files
 from dicm_jax.model import nets, prerank
@@ -68,7 +68,7 @@ def export_run(
     USERS: user_table(log, vectors[:, 1]),
   }
   about = {
-    "config_digest": config_lib.digest(config),
+    "config_digest": config_tree.digest(config),
     "step": int(state.step),
     "weights_notice": x.weights_notice,
     "width": vectors.shape[2],

@@ -8,7 +8,7 @@ import pathlib
 from absl import app, flags
 from ml_collections import config_flags
 
-from dicm_jax import command, config, errors, loop
+from dicm_jax import any_config, command, errors, loop
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "File of configs/; override keys by --config.KEY=VALUE."
@@ -24,7 +24,7 @@ def main(argv: list[str]) -> None:
   del argv
   try:
     command.start(flags.FLAGS)
-    settings = config.from_dict(command.config_values(_CONFIG))
+    settings = any_config.from_dict(command.config_values(_CONFIG))
     out = loop.train_and_evaluate(settings, pathlib.Path(_WORKDIR.value))
   except errors.InputError as e:
     command.fail(e)

@@ -1,14 +1,16 @@
 """A run as its newest checkpoint has it, on any mesh."""
 
+from collections.abc import Mapping
 import dataclasses
 import pathlib
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from dicm_jax import checkpoint, errors, experiment
+from dicm_jax import any_config, checkpoint, errors, experiment
 from dicm_jax import config as config_lib
 from dicm_jax import state as state_lib
 from dicm_jax import workdir as workdir_lib
+from dicm_jax.any_config import AnyConfig
 
 
 class Restored(NamedTuple):
@@ -30,15 +32,24 @@ def restore(workdir: pathlib.Path, mesh: str = "") -> Restored:
     InputError: no run, no checkpoint, a mesh that does not fit, or other data
       or weights than the run's.
   """
-  config = read_config(workdir, mesh)
+  config = any_config.clicks_only(read_config(workdir, mesh), f"{workdir}")
   x = experiment.build(config)
-  found = checkpoint.restore(workdir, x.state, x.inputs)
+  return Restored(config, x, newest(workdir, x.state, x.inputs))
+
+
+def newest(workdir: pathlib.Path, like: Any, inputs: Mapping[str, str]) -> Any:
+  """The newest checkpoint's state, see `checkpoint.restore`.
+
+  Raises:
+    InputError: there is none, or it is of other data or weights.
+  """
+  found = checkpoint.restore(workdir, like, inputs)
   if found is None:
     raise errors.InputError(f"--workdir: {workdir} holds no checkpoint yet")
-  return Restored(config, x, found[0])
+  return found[0]
 
 
-def read_config(workdir: pathlib.Path, mesh: str = "") -> config_lib.Config:
+def read_config(workdir: pathlib.Path, mesh: str = "") -> AnyConfig:
   """The config to restore a run with; a quick look whether it can be.
 
   Raises:

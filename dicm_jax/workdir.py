@@ -4,8 +4,8 @@ import json
 import os
 import pathlib
 
-from dicm_jax import config as config_lib
-from dicm_jax import errors
+from dicm_jax import any_config, config_tree, errors
+from dicm_jax.any_config import AnyConfig
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 EVAL, SLICES = "eval.json", "slices.json"
@@ -15,7 +15,7 @@ _CUT = CONFIG + _PART
 """What a kill during the first claim leaves: no reason to refuse a folder."""
 
 
-def check(path: pathlib.Path, config: config_lib.Config) -> None:
+def check(path: pathlib.Path, config: AnyConfig) -> None:
   """Looks whether a folder may become this run's; changes nothing.
 
   Raises:
@@ -36,7 +36,7 @@ def check(path: pathlib.Path, config: config_lib.Config) -> None:
     raise errors.InputError(f"--workdir: {path}: {e.strerror}") from e
 
 
-def claim(path: pathlib.Path, config: config_lib.Config) -> None:
+def claim(path: pathlib.Path, config: AnyConfig) -> None:
   """Makes a folder this run's own, or goes on with the same run in it.
 
   Raises:
@@ -45,13 +45,13 @@ def claim(path: pathlib.Path, config: config_lib.Config) -> None:
   check(path, config)
   try:
     path.mkdir(parents=True, exist_ok=True)
-    write_text(path / CONFIG, config_lib.to_json(config))
+    write_text(path / CONFIG, config_tree.to_json(config))
   except OSError as e:
     raise errors.InputError(f"--workdir: {path}: {e.strerror}") from e
 
 
 def _check_same_run(path, config):
-  changed = config_lib.differences(config, read_config(path))
+  changed = config_tree.differences(config, read_config(path))
   if changed:
     lines = "\n  ".join(changed)
     raise errors.InputError(
@@ -60,7 +60,7 @@ def _check_same_run(path, config):
     )
 
 
-def read_config(path: pathlib.Path) -> config_lib.Config:
+def read_config(path: pathlib.Path) -> AnyConfig:
   """The config of the run in a folder.
 
   Raises:
@@ -68,7 +68,7 @@ def read_config(path: pathlib.Path) -> config_lib.Config:
   """
   file = path / CONFIG
   try:
-    return config_lib.from_dict(json.loads(file.read_text()))
+    return any_config.from_dict(json.loads(file.read_text()))
   except FileNotFoundError as e:
     raise errors.InputError(
       f"--workdir: {path} holds no {CONFIG}: expected the folder of a run"

@@ -10,11 +10,11 @@ import re
 import pytest
 
 from dicm_jax import config as config_lib
-from dicm_jax import errors
+from dicm_jax import config_tree, errors
 from tests import toy
 
 CONFIGS = sorted(pathlib.Path(__file__).parents[1].glob("configs/*.py"))
-BASE = json.loads(config_lib.to_json(toy.values()))
+BASE = json.loads(config_tree.to_json(toy.values()))
 # A value other than the toy's for each key; a model has one name only.
 OTHER = {
   "seed": 1,
@@ -101,11 +101,11 @@ def test_every_file_makes_a_config(path):
   values = module.get_config()
   assert values.is_locked
   config = config_lib.from_dict(values.to_dict())
-  assert json.loads(config_lib.to_json(config)) == json.loads(values.to_json())
+  assert json.loads(config_tree.to_json(config)) == json.loads(values.to_json())
 
 
 def test_there_are_few_keys_and_all_are_tried_here():
-  keys = set(config_lib.flatten(toy.values()))
+  keys = set(config_tree.flatten(toy.values()))
   assert len(keys) <= 48
   assert keys == {*OTHER, "model.name"}
 
@@ -113,24 +113,24 @@ def test_there_are_few_keys_and_all_are_tried_here():
 @pytest.mark.parametrize("key", OTHER)
 def test_json_keeps_every_value_and_its_type(key):
   config = changed(key, OTHER[key])
-  again = config_lib.from_dict(json.loads(config_lib.to_json(config)))
+  again = config_lib.from_dict(json.loads(config_tree.to_json(config)))
   assert again == config
   assert hash(again) == hash(config)
-  found = config_lib.flatten(again)[key]
+  found = config_tree.flatten(again)[key]
   assert found == OTHER[key]
   assert type(found) is type(OTHER[key])
 
 
 def test_tuples_survive_json():
   config = toy.values(model__image_widths=(3, 2), model__hidden_widths=())
-  again = config_lib.from_dict(json.loads(config_lib.to_json(config)))
+  again = config_lib.from_dict(json.loads(config_tree.to_json(config)))
   assert again.model.image_widths == (3, 2)
   assert again.model.hidden_widths == ()
 
 
 def test_integer_is_fine_where_a_float_is_expected():
   one, other = (changed("dense_optimizer.decay_rate", v) for v in (1, 1.0))
-  assert config_lib.to_json(one) == config_lib.to_json(other)
+  assert config_tree.to_json(one) == config_tree.to_json(other)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_value_of_another_type_is_named(key, value):
 def test_counts_begin_at_one(key):
   for value in (0, -1):
     assert error_of(key, value) == f"{key}: expected >= 1, found {value}"
-  assert config_lib.flatten(changed(key, 1))[key] == 1
+  assert config_tree.flatten(changed(key, 1))[key] == 1
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")], ids=str)
@@ -313,32 +313,32 @@ def test_unknown_name_like_no_other_lists_the_known():
 
 @pytest.mark.parametrize("key", OTHER)
 def test_digest_is_of_what_decides_the_result(key):
-  same = config_lib.digest(changed(key, OTHER[key])) == config_lib.digest(
+  same = config_tree.digest(changed(key, OTHER[key])) == config_tree.digest(
     toy.values()
   )
   assert same == (key in WITHOUT_EFFECT)
 
 
 def test_digest_is_hexadecimal_sha_256():
-  assert re.fullmatch("[0-9a-f]{64}", config_lib.digest(toy.values()))
+  assert re.fullmatch("[0-9a-f]{64}", config_tree.digest(toy.values()))
 
 
 @pytest.mark.parametrize("key", OTHER)
 def test_restart_may_change_the_mesh_the_length_and_reports_alone(key):
   before, now = toy.values(), changed(key, OTHER[key])
-  found = config_lib.differences(now, before)
+  found = config_tree.differences(now, before)
   if key in (*WITHOUT_EFFECT, "train.steps"):
     assert found == []
   else:
-    old = config_lib.flatten(before)[key]
+    old = config_tree.flatten(before)[key]
     assert found == [f"{key}: {old!r} -> {OTHER[key]!r}"]
 
 
 def test_differences_are_sorted_by_key():
   now = toy.values(seed=1, data__path="x", mesh__worker=4)
-  lines = config_lib.differences(now, toy.values())
+  lines = config_tree.differences(now, toy.values())
   assert lines == ["data.path: '' -> 'x'", "seed: 0 -> 1"]
-  assert config_lib.differences(now, now) == []
+  assert config_tree.differences(now, now) == []
 
 
 def test_configs_cannot_be_changed():

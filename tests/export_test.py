@@ -9,8 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dicm_jax import checkpoint, errors, evaluate, export, restore, workdir
-from dicm_jax import config as config_lib
+from dicm_jax import (
+  checkpoint,
+  config_tree,
+  errors,
+  evaluate,
+  export,
+  restore,
+  workdir,
+)
 from dicm_jax.data import click_log, files
 from tests import toy
 
@@ -90,7 +97,7 @@ def test_inner_products_are_the_models_logits(tmp_path, run, worker, server):
   # Sums of ten float32 products.
   np.testing.assert_allclose(1 / (1 + np.exp(-logits)), probability, atol=1e-5)
   assert about == json.loads((out / "export.json").read_text())
-  assert about["config_digest"] == config_lib.digest(config)
+  assert about["config_digest"] == config_tree.digest(config)
   assert (about["step"], about["width"]) == (3, 10)
   for name, found in about["files"].items():
     assert found["sha256"] == files.digest(out / name)

@@ -6,8 +6,7 @@ import pathlib
 
 import pytest
 
-from dicm_jax import config as config_lib
-from dicm_jax import errors, workdir
+from dicm_jax import config_tree, errors, workdir
 from tests import toy
 
 CONFIG = toy.values()
@@ -161,7 +160,7 @@ def test_config_of_a_folder_without_a_run(tmp_path):
 def test_config_json_is_of_the_config(tmp_path):
   workdir.claim(tmp_path, CONFIG)
   text = (tmp_path / workdir.CONFIG).read_text()
-  assert text == config_lib.to_json(CONFIG)
+  assert text == config_tree.to_json(CONFIG)
 
 
 def metrics_after(path, step):

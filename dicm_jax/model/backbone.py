@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib.resources
+import json
 import pathlib
 from typing import Any
 
@@ -15,11 +16,20 @@ from jaxtyping import Array, Float, PyTree, UInt8
 import numpy as np
 
 from dicm_jax import errors
-from dicm_jax.model import download, squeezenet, vgg
+from dicm_jax.model import (
+  download,
+  encoder_file,
+  encoders,
+  squeezenet,
+  vgg,
+)
 from dicm_jax.model import weights as weights_lib
 
 VERSION = 1
 """Grows whenever the same weights give other features: caches depend on it."""
+
+TRAINED = "trained"
+"""Stands for an encoder from a file of `encoder_file`."""
 
 # The five halvings of the picture leave nothing of a smaller one.
 _MIN_IMAGE_SIZE = 32
@@ -144,12 +154,13 @@ def make(
   """Builds an encoder and gives it its weights.
 
   Args:
-    name: a key of `BACKBONES`.
+    name: a key of `BACKBONES`, or `TRAINED` for an encoder of our own.
     cut: the last layer, a key of the encoder's `Spec.cuts`; "" for its default.
       Those above it are neither built nor asked of a weights file.
     weights: "" for the bundled ones, or random ones where none are bundled;
       "random"; "download" for the published ones; or the path of a file
-      (.safetensors, .h5, .npz: see `weights.read`).
+      (.safetensors, .h5, .npz: see `weights.read`). With `TRAINED`, the file
+      or the folder of the run that made it.
     seed: of random weights.
     dtype: of the arithmetic: "float32" or "bfloat16".
     image_size: side of the pictures in pixels; None for the published size.
@@ -158,8 +169,10 @@ def make(
     errors.InputError: unknown name, cut or dtype, too small a picture, or
       weights that do not fit.
   """
+  if name == TRAINED:
+    return _from_file(weights, cut)
   if name not in BACKBONES:
-    raise errors.unknown_name("backbone", name, BACKBONES)
+    raise errors.unknown_name("backbone", name, [*BACKBONES, TRAINED])
   if dtype not in ("float32", "bfloat16"):
     raise errors.unknown_name("dtype", dtype, ("float32", "bfloat16"))
   spec = BACKBONES[name]
@@ -198,6 +211,46 @@ def make(
     digest=hashlib.sha256(key.encode()).hexdigest(),
     notice=f"{label}: {notice}",
   )
+
+
+def trained(config: encoders.EncoderConfig, params: PyTree) -> Backbone:
+  """A trained encoder as it stands, frozen.
+
+  Args:
+    config: its shape.
+    params: nested dicts: parameters and running averages.
+  """
+
+  def build() -> nnx.Module:
+    encoder = encoders.make(config, rngs=nnx.Rngs(0))
+    encoder.eval()
+    return encoder
+
+  shape = json.dumps(dataclasses.asdict(config), sort_keys=True)
+  key = f"{TRAINED} {shape} {VERSION} {_hash(params)}"
+  return Backbone(
+    name=TRAINED,
+    cut="",
+    image_size=config.image_size,
+    width=config.width,
+    graphdef=nnx.split(nnx.eval_shape(build))[0],
+    params=jax.tree.map(jnp.asarray, params),
+    digest=hashlib.sha256(key.encode()).hexdigest(),
+    notice=f"{config.name}, trained by a run of configs/pairwise.py",
+  )
+
+
+def _from_file(weights: str, cut: str) -> Backbone:
+  if cut:
+    raise errors.InputError(
+      f"cut of a trained encoder: expected '', found {cut!r}"
+    )
+  if not weights:
+    raise errors.InputError(
+      "weights of a trained encoder: expected its file or the folder of the "
+      "run that made it, found ''"
+    )
+  return trained(*encoder_file.read(pathlib.Path(weights)))
 
 
 def _is_random(spec: Spec, weights: str) -> bool:

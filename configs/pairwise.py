@@ -1,0 +1,49 @@
+"""Trains an encoder of pictures on pairs: a clicked item, and one beside it.
+
+For the user's last click as an anchor, the clicked item's embedding is to have
+the larger inner product. Batch normalisation sees anchors, clicked and other
+items together; a strided convolution stands where pooling would.
+Source: CNN embeddings for ad ranking, JD.com, stage 1.
+
+  python -m dicm_jax.main --config=configs/pairwise.py --workdir=runs/pairwise
+
+The folder then holds encoder.safetensors, a backbone like any other:
+--config.image.backbone=trained --config.image.weights=runs/pairwise.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config() -> config_dict.ConfigDict:
+  c = config_dict.ConfigDict()
+  c.task = "pairwise"
+  c.seed = 0
+  c.data = {"path": ""}  # Folder of a prepared data set; empty: the sample.
+  c.mesh = {"worker": 1, "server": -1}  # Devices; -1: all the rest.
+
+  c.train = config_dict.ConfigDict()
+  c.train.steps = 400
+  c.train.batch_size = 64  # Pairs, so 192 pictures a step.
+  c.train.log_every_steps = 20
+
+  c.encoder = config_dict.ConfigDict()
+  c.encoder.name = "small_inception"  # small_inception | inception_v3
+  c.encoder.width = 32  # Numbers of an embedding.
+  c.encoder.image_size = 64  # Pixels.
+  c.encoder.last = "strided"  # strided | max
+
+  c.pairs = config_dict.ConfigDict()
+  c.pairs.loss = "logistic"  # logistic | hinge
+  c.pairs.statistics = "joint"  # Of batch normalisation: joint | separate.
+  c.pairs.shift = 4  # Pixels by which pictures move; 0: no augmentation.
+
+  c.dense_optimizer = config_dict.ConfigDict()
+  c.dense_optimizer.name = "adam"
+  c.dense_optimizer.learning_rate = 0.001
+  c.dense_optimizer.decay_rate = 0.5
+  c.dense_optimizer.decay_steps = 100
+  c.dense_optimizer.clip_norm = 0.0  # 0: no clipping.
+  c.dense_optimizer.l2 = 0.0001
+
+  c.checkpoint = {"every_steps": 100, "keep": 2}
+  return c.lock()

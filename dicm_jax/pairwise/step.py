@@ -1,0 +1,107 @@
+"""One step on pairs: three pictures each, one network, one loss.
+
+Data parallel: every device takes a slice of the pairs, and gradients are summed
+over all. Anchors, clicked and other items go through the network together, so
+that they share batch normalisation's statistics, as the talk wants it.
+"""
+
+from collections.abc import Callable
+import dataclasses
+from typing import NamedTuple
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
+import optax
+
+from dicm_jax.model import nets, pairwise
+from dicm_jax.sharding import mesh as mesh_lib
+
+ROLES = 3
+"""Anchor, clicked, other."""
+
+
+class State(NamedTuple):
+  """All that training changes, and all that a checkpoint holds."""
+
+  step: Int[Array, ""]
+  encoder: PyTree
+  """Parameters and running averages."""
+  slots: optax.OptState
+
+
+class Batch(NamedTuple):
+  """A slice of pairs for each of N devices."""
+
+  pictures: UInt8[Array, "N roles b S S 3"]
+  weight: Float[Array, "N b"]
+  """0 for padding, else 1."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Program:
+  """What a step needs to know besides arrays."""
+
+  mesh: Mesh
+  encoder_def: nnx.GraphDef
+  """The encoder without its parameters."""
+  loss: Callable[[Float[Array, " n"]], Float[Array, " n"]]
+  dense: optax.GradientTransformation
+
+  def encoder(self, params: PyTree):
+    return nnx.merge(self.encoder_def, params)
+
+
+def train_on_device(
+  program: Program, state: State, batch: Batch
+) -> tuple[State, Float[Array, ""]]:
+  """One device's part of a step; returns the new state and the mean loss."""
+
+  def mean_loss(params):
+    encoder = program.encoder(params)
+    vectors = encoder(batch.pictures.reshape(-1, *batch.pictures.shape[2:]))
+    anchor, clicked, other = jnp.split(vectors, ROLES)
+    lead = pairwise.score(anchor, clicked) - pairwise.score(anchor, other)
+    losses = batch.weight * program.loss(lead)
+    total = mesh_lib.total(batch.weight.sum(), "loss")
+    return losses.sum() / total, nets.statistics(encoder)
+
+  (mean, statistics), gradients = jax.value_and_grad(mean_loss, has_aux=True)(
+    state.encoder
+  )
+  gradients = mesh_lib.total(gradients, "dense.gradients")
+  updates, slots = program.dense.update(gradients, state.slots, state.encoder)
+  encoder: PyTree = optax.apply_updates(state.encoder, updates)
+  encoder = nets.with_statistics(encoder, statistics)
+  new = State(state.step + 1, encoder, slots)
+  return new, mesh_lib.total(mean, "loss")
+
+
+def make_train_step(program: Program) -> jax.stages.Wrapped:
+  """Compiles (state, batch) -> (state, loss); donates the state."""
+
+  def on_device(state, batch):
+    mine = jax.tree.map(lambda x: x[0], batch)
+    return train_on_device(program, state, mine)
+
+  step = jax.shard_map(
+    on_device,
+    mesh=program.mesh,
+    in_specs=(P(), mesh_lib.BATCH),
+    out_specs=(P(), P()),
+    check_vma=False,
+  )
+  return jax.jit(step, donate_argnums=0)
+
+
+def make_check(program: Program) -> jax.stages.Wrapped:
+  """Compiles state -> whether all of it is finite, and what it makes too."""
+
+  def is_sound(state: State) -> Bool[Array, ""]:
+    leaves = jax.tree.leaves(state)
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+
+  return jax.jit(is_sound)

@@ -1,0 +1,34 @@
+"""What the loop sees of a run, whatever it trains."""
+
+from collections.abc import Callable, Iterator, Mapping
+import pathlib
+from typing import Any, NamedTuple
+
+from jaxtyping import PyTree
+
+Figures = dict[str, float | int | str | None]
+
+
+class Task(NamedTuple):
+  """Something to train; the loop restores, steps, saves and reports."""
+
+  state: Any
+  """The first state; its `step` counts."""
+  batches: Callable[[int, int], Iterator[PyTree]]
+  """(first step, end step) -> the batches of steps in between, from 0."""
+  step: Callable[[Any, PyTree], tuple[Any, Any]]
+  """(state, batch) -> (new state, loss); the state is given away."""
+  is_sound: Callable[[Any, PyTree], Any]
+  """(state, batch) -> whether the state is of any use."""
+  finish: Callable[[Any, pathlib.Path | None], Figures]
+  """(last state, folder) -> the figures of eval.json; writes reports into the
+  folder where there is one: of several processes one writes."""
+  batch_size: int
+  inputs: Mapping[str, str]
+  """Digests of what the run reads, by the config key that names it."""
+  meaning: Mapping[str, Any]
+  """What the numbers of the state speak of, kept beside them."""
+  about: tuple[str, ...]
+  """Lines that tell the reader of the log what runs where."""
+  keep_first: bool = False
+  """Whether the first state is saved: it comes from elsewhere."""
