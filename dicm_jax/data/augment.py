@@ -1,29 +1,46 @@
 """Random changes to pictures that leave what they show."""
 
-from jaxtyping import Float, Int, UInt8
+from typing import NamedTuple
+
+from jaxtyping import Bool, Float, Int, UInt8
 import numpy as np
 
 BRIGHTNESS = 0.2
 """Colours are multiplied by 1 - 0.2 to 1 + 0.2."""
 
 
-def at_random(
-  pictures: UInt8[np.ndarray, "K H H 3"], shift: int, rng: np.random.Generator
-) -> UInt8[np.ndarray, "K H H 3"]:
-  """Moves pictures, mirrors half of them, and changes their brightness.
+class Changes(NamedTuple):
+  """What is done to each of K pictures."""
+
+  move: Int[np.ndarray, "K 2"]
+  """Pixels down and right."""
+  mirrored: Bool[np.ndarray, " K"]
+  gain: Float[np.ndarray, " K"]
+  """Factor on all colours."""
+
+
+def draw(count: int, shift: int, rng: np.random.Generator) -> Changes:
+  """Draws a move, a coin for the mirror, and a brightness for each picture.
 
   Args:
-    pictures: K squares.
-    shift: pixels by which they move at most, in each direction.
+    count: K.
+    shift: pixels by which pictures move at most, in each direction.
     rng: of all draws.
   """
-  count = len(pictures)
-  move = rng.integers(-shift, shift + 1, (count, 2))
-  mirrored = rng.random(count) < 0.5
-  gain = rng.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS, count)
-  moved = moved_by(pictures, move)
-  moved[mirrored] = moved[mirrored, :, ::-1]
-  return brighten(moved, gain)
+  return Changes(
+    move=rng.integers(-shift, shift + 1, (count, 2)),
+    mirrored=rng.random(count) < 0.5,
+    gain=rng.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS, count),
+  )
+
+
+def apply(
+  pictures: UInt8[np.ndarray, "K H H 3"], changes: Changes
+) -> UInt8[np.ndarray, "K H H 3"]:
+  """Moves, mirrors and brightens pictures."""
+  moved = moved_by(pictures, changes.move)
+  moved[changes.mirrored] = moved[changes.mirrored, :, ::-1]
+  return brighten(moved, changes.gain)
 
 
 def moved_by(

@@ -37,8 +37,6 @@ class Batch(NamedTuple):
   """A slice of pairs for each of N devices."""
 
   pictures: UInt8[Array, "N roles b S S 3"]
-  weight: Float[Array, "N b"]
-  """0 for padding, else 1."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,9 +63,8 @@ def train_on_device(
     vectors = encoder(batch.pictures.reshape(-1, *batch.pictures.shape[2:]))
     anchor, clicked, other = jnp.split(vectors, ROLES)
     lead = pairwise.score(anchor, clicked) - pairwise.score(anchor, other)
-    losses = batch.weight * program.loss(lead)
-    total = mesh_lib.total(batch.weight.sum(), "loss")
-    return losses.sum() / total, nets.statistics(encoder)
+    mean = program.loss(lead).mean() / program.mesh.size
+    return mean, nets.statistics(encoder)
 
   (mean, statistics), gradients = jax.value_and_grad(mean_loss, has_aux=True)(
     state.encoder

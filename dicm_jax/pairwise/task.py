@@ -1,21 +1,18 @@
 """Training of an encoder on pairs of pictures, as the loop sees it."""
 
-from collections.abc import Iterator
 import functools
 import pathlib
 
 from flax import nnx
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dicm_jax import experiment, optim, restore
 from dicm_jax import task as task_lib
-from dicm_jax.data import augment, click_log, pairs
-from dicm_jax.data import images as images_lib
+from dicm_jax.data import click_log, pairs
 from dicm_jax.model import encoder_file, encoders, pairwise
-from dicm_jax.pairwise import score, step
+from dicm_jax.pairwise import batches, score, step
 from dicm_jax.pairwise.config import Config
 from dicm_jax.sharding import mesh as mesh_lib
 
@@ -62,7 +59,7 @@ def make(
     state=jax.tree.map(
       functools.partial(mesh_lib.put, mesh, mesh_lib.REPLICATED), state
     ),
-    batches=functools.partial(_batches, config, data, order, mesh),
+    batches=functools.partial(batches.stream, config, data, order, mesh),
     step=step.make_train_step(program),
     is_sound=lambda state, batch: check(state),
     finish=finish,
@@ -105,42 +102,3 @@ def _encoder(config: Config):
   definition = nnx.split(nnx.eval_shape(make))[0]
   params = jax.jit(lambda: nnx.to_pure_dict(nnx.state(make())))()
   return definition, params
-
-
-def _batches(
-  config: Config,
-  data: click_log.Dataset,
-  order: pairs.Order,
-  mesh,
-  first_step: int,
-  end_step: int,
-) -> Iterator[step.Batch]:
-  """Batches of steps [first_step, end_step), made by threads ahead of time."""
-  mine = mesh_lib.my_devices(mesh)
-
-  def make(number: int) -> step.Batch:
-    found = order(number)
-    rng = np.random.Generator(np.random.Philox(key=[config.seed, number]))
-    shown = _pictures(config, data, np.stack(found), rng)
-    by_device = np.stack(np.split(shown, mesh.size, axis=1))
-    weight = np.ones((mesh.size, len(found.anchor) // mesh.size), np.float32)
-    return step.Batch(by_device[mine], weight[mine])
-
-  steps = grain.MapDataset.range(first_step, end_step).map(make)
-  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
-  for batch in steps.to_iter_dataset(options):
-    yield mesh_lib.put_slices(mesh, batch)
-
-
-def _pictures(config: Config, data: click_log.Dataset, rows, rng):
-  """Decodes each distinct picture once, and changes it anew at each place."""
-  distinct, index = np.unique(rows, return_inverse=True)
-  pictures = images_lib.decode_all(
-    [data.image_bytes[i] for i in distinct],
-    [data.image_names[i] for i in distinct],
-    config.encoder.image_size,
-  )
-  shown = pictures[index.reshape(-1)]
-  if config.pairs.shift:
-    shown = augment.at_random(shown, config.pairs.shift, rng)
-  return shown.reshape(*rows.shape, *pictures.shape[1:])

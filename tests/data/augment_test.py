@@ -8,6 +8,11 @@ RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (200, 8, 8, 3)).astype(np.uint8)
 
 
+def at_random(pictures, shift: int):
+  changes = augment.draw(len(pictures), shift, np.random.default_rng(1))
+  return augment.apply(pictures, changes)
+
+
 def test_pictures_move_down_and_right_and_borders_fill_the_rest():
   moved = augment.moved_by(PICTURES[:2], np.array([[2, 1], [-1, 0]]))
   np.testing.assert_array_equal(moved[0, 2:, 1:], PICTURES[0, :-2, :-1])
@@ -24,7 +29,7 @@ def test_brightness_ends_at_white():
 
 def test_half_of_the_pictures_are_mirrored():
   grey = np.tile(np.arange(8, dtype=np.uint8)[:, None] * 20, (200, 8, 1, 3))
-  made = augment.at_random(grey, 0, np.random.default_rng(1))
+  made = at_random(grey, 0)
   assert made.shape == grey.shape
   assert made.dtype == np.uint8
   slope = made[:, 0, -1, 0].astype(int) - made[:, 0, 0, 0]
@@ -36,6 +41,6 @@ def test_half_of_the_pictures_are_mirrored():
 def test_no_picture_moves_further_than_asked():
   dot = np.zeros((200, 9, 9, 3), np.uint8)
   dot[:, 4, 4] = 100
-  made = augment.at_random(dot, 2, np.random.default_rng(1))
+  made = at_random(dot, 2)
   _, rows, columns, _ = np.nonzero(made)
   assert (rows.min(), rows.max()) == (columns.min(), columns.max()) == (2, 6)

@@ -1,0 +1,67 @@
+"""Batches of pairs: three pictures each, decoded and changed ahead of time."""
+
+from collections.abc import Iterator
+
+import grain
+from jax.sharding import Mesh
+from jaxtyping import Int, UInt8
+import numpy as np
+
+from dicm_jax.data import augment, click_log, pairs
+from dicm_jax.data import images as images_lib
+from dicm_jax.pairwise.config import Config
+from dicm_jax.pairwise.step import ROLES, Batch
+from dicm_jax.sharding import mesh as mesh_lib
+
+
+def stream(
+  config: Config,
+  data: click_log.Dataset,
+  order: pairs.Order,
+  mesh: Mesh,
+  first_step: int,
+  end_step: int,
+) -> Iterator[Batch]:
+  """Batches of steps [first_step, end_step), laid over the mesh.
+
+  Batch k is a pure function of seed and k, whatever the mesh; each process
+  decodes the pictures of its own devices alone.
+  """
+  numbers = np.arange(ROLES * config.train.batch_size).reshape(ROLES, -1)
+  by_device = np.stack(np.split(numbers, mesh.size, axis=1))
+  mine = by_device[mesh_lib.my_devices(mesh)]
+
+  def make(step: int) -> Batch:
+    rows = np.concatenate(order(step))
+    pictures = _decoded(data, rows[mine.reshape(-1)], config.encoder.image_size)
+    if config.pairs.shift:
+      pictures = _changed(config, pictures, mine.reshape(-1), step)
+    return Batch(pictures.reshape(*mine.shape, *pictures.shape[1:]))
+
+  steps = grain.MapDataset.range(first_step, end_step).map(make)
+  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+  for batch in steps.to_iter_dataset(options):
+    yield mesh_lib.put_slices(mesh, batch)
+
+
+def _decoded(
+  data: click_log.Dataset, rows: Int[np.ndarray, " K"], size: int
+) -> UInt8[np.ndarray, "K size size 3"]:
+  """Pictures of image rows, each distinct one decoded once."""
+  distinct, index = np.unique(rows, return_inverse=True)
+  pictures = images_lib.decode_all(
+    [data.image_bytes[i] for i in distinct],
+    [data.image_names[i] for i in distinct],
+    size,
+  )
+  return pictures[index]
+
+
+def _changed(config: Config, pictures, mine, step: int):
+  """Augmented pictures, the draws those of the whole batch."""
+  rng = np.random.Generator(np.random.Philox(key=[config.seed, step]))
+  count = ROLES * config.train.batch_size
+  drawn = augment.draw(count, config.pairs.shift, rng)
+  return augment.apply(
+    pictures, augment.Changes(*(part[mine] for part in drawn))
+  )
