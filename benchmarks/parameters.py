@@ -109,7 +109,7 @@ def main() -> None:
 def nets_table() -> str:
   """One line a net; pictures of ad and behaviours are on."""
   layout, fields = _of_sample()
-  squeezenet, vgg16 = (_feature_width(name) for name in backbone.BACKBONES)
+  squeezenet, vgg16 = map(_feature_width, ("squeezenet", "vgg16"))
   head = (
     "`model.name`",
     "what it is",

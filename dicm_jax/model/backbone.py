@@ -1,6 +1,6 @@
 """The frozen image encoders by name, with their weights."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import functools
 import hashlib
@@ -20,6 +20,7 @@ from dicm_jax.model import (
   download,
   encoder_file,
   encoders,
+  inception,
   squeezenet,
   vgg,
 )
@@ -31,9 +32,6 @@ VERSION = 1
 TRAINED = "trained"
 """Stands for an encoder from a file of `encoder_file`."""
 
-# The five halvings of the picture leave nothing of a smaller one.
-_MIN_IMAGE_SIZE = 32
-
 Scaling = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
@@ -44,8 +42,8 @@ class Cut:
   width: Callable[[int], int]
   """Image size -> length of the feature vector."""
   build: Callable[..., nnx.Module]
-  """Called with image_size, dtype, rngs."""
-  layers: Callable[[int], tuple[weights_lib.Layer, ...]]
+  """Called with image_size, dtype, rngs, and what `Spec.by_layout` adds."""
+  layers: Callable[[int], tuple[weights_lib.AnyLayer, ...]]
   """Image size -> the tensors of a weights file."""
 
 
@@ -60,6 +58,12 @@ class Spec:
   default_cut: str
   scaling: dict[weights_lib.Layout, Scaling]
   """Mean and factor of the colours for each layout of weights files."""
+  by_layout: Mapping[weights_lib.Layout, Mapping[str, Any]] = dataclasses.field(
+    default_factory=dict
+  )
+  """Arguments of `Cut.build` that go with a layout, where it needs any."""
+  min_image_size: int = 32
+  """The default is for five halvings, which leave nothing of less."""
   bundled: str = ""
   """File in the package's folder `pretrained`, and the default if there."""
   bundled_notice: str = ""
@@ -68,6 +72,28 @@ class Spec:
 
 
 BACKBONES: dict[str, Spec] = {
+  "inception_v3": Spec(
+    image_size=inception.IMAGE_SIZE,
+    cuts={
+      inception.CUT: Cut(
+        width=lambda _: inception.WIDTH,
+        build=inception.InceptionV3,
+        layers=inception.layers,
+      )
+    },
+    default_cut=inception.CUT,
+    scaling={"keras": inception.INPUT, "torchvision": inception.INPUT},
+    by_layout={"keras": inception.NO_BORDER},
+    min_image_size=inception.MIN_IMAGE_SIZE,
+    published=download.Source(
+      url="https://storage.googleapis.com/tensorflow/keras-applications/"
+      "inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+      size_bytes=87_910_968,
+      # As for vgg16 below.
+      digest="bcbd6486424b2319ff4ef7d526e38f63",
+      algorithm="md5",
+    ),
+  ),
   "squeezenet": Spec(
     image_size=squeezenet.IMAGE_SIZE,
     cuts={
@@ -181,19 +207,23 @@ def make(
     raise errors.unknown_name(f"cut of {name}", cut, spec.cuts)
   part = spec.cuts[cut]
   size = spec.image_size if image_size is None else image_size
-  if size < _MIN_IMAGE_SIZE:
+  if size < spec.min_image_size:
     raise errors.InputError(
-      f"{name}: expected image_size of at least {_MIN_IMAGE_SIZE}; found {size}"
+      f"{name}: expected image_size of at least {spec.min_image_size}; found"
+      f" {size}"
     )
-
-  def build() -> nnx.Module:
-    return part.build(
-      image_size=size, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(seed)
-    )
-
-  graphdef, state = nnx.split(nnx.eval_shape(build))
   layers = part.layers(size)
   tensors, layout, notice = _tensors(name, spec, weights, layers, seed)
+  options = spec.by_layout.get(layout, {})
+
+  def build() -> nnx.Module:
+    net = part.build(
+      image_size=size, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(seed), **options
+    )
+    net.eval()  # Frozen: running averages are parameters like the rest.
+    return net
+
+  graphdef, state = nnx.split(nnx.eval_shape(build))
   params = _fill(nnx.to_pure_dict(state), layers, tensors, spec.scaling[layout])
   # Random numbers differ in their last bits between devices: hash the seed.
   drawn = _is_random(spec, weights)
@@ -201,6 +231,8 @@ def make(
   # The default goes without saying: so it did when there was no other cut.
   label = name if cut == spec.default_cut else f"{name} to {cut}"
   key = f"{label} {size} {dtype} {VERSION} {identity}"
+  if options:  # Not among the numbers, but they change the features.
+    key += f" {sorted(options.items())}"
   return Backbone(
     name=name,
     cut=cut,
@@ -261,7 +293,7 @@ def _tensors(
   name: str,
   spec: Spec,
   weights: str,
-  layers: Sequence[weights_lib.Layer],
+  layers: Sequence[weights_lib.AnyLayer],
   seed: int,
 ) -> tuple[dict[str, weights_lib.Tensors], weights_lib.Layout, str]:
   """Finds what `weights` stands for: tensors, layout, notice."""
@@ -291,17 +323,12 @@ def _tensors(
 
 def _fill(
   params: dict[str, Any],
-  layers: Sequence[weights_lib.Layer],
+  layers: Sequence[weights_lib.AnyLayer],
   tensors: dict[str, weights_lib.Tensors],
   scaling: Scaling,
 ) -> PyTree:
   """Puts arrays in the place of shapes."""
-  for layer in layers:
-    place = params
-    for key in layer.path:
-      place = place[key]
-    place["kernel"] = tensors[layer.keras].kernel
-    place["bias"] = tensors[layer.keras].bias
+  weights_lib.fill(params, layers, tensors)
   mean, scale = scaling
   params["normalise"] = {
     "mean": np.array(mean, np.float32),

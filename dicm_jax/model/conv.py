@@ -1,8 +1,9 @@
-"""What the frozen image encoders share: input scaling and convolutions."""
+"""What the image encoders share: input scaling and convolutions."""
 
 from collections.abc import Sequence
 
 from flax import nnx
+import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8
@@ -31,8 +32,10 @@ class Normalise(nnx.Module):
     self, images: UInt8[Array, "K H W 3"]
   ) -> Float[Array, "K H W 3"]:
     """Returns float32 (images - mean) * scale."""
-    mean = self.mean[...].reshape(1, 1, 1, 3)
-    scale = self.scale[...].reshape(1, 1, 1, 3)
+    mean, scale = (
+      jax.lax.stop_gradient(c[...].reshape(1, 1, 1, 3))
+      for c in (self.mean, self.scale)
+    )
     return (images.astype(jnp.float32) - mean) * scale
 
 

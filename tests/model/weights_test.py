@@ -71,11 +71,13 @@ def test_three_formats_give_the_same_tensors(tmp_path):
   for path in files[1:]:
     found, _ = weights.read(path, LAYERS)
     for name in expected:
-      np.testing.assert_array_equal(found[name].kernel, expected[name].kernel)
-      np.testing.assert_array_equal(found[name].bias, expected[name].bias)
+      np.testing.assert_array_equal(
+        found[name]["kernel"], expected[name]["kernel"]
+      )
+      np.testing.assert_array_equal(found[name]["bias"], expected[name]["bias"])
   # Red comes first now, and was last in the Keras file.
   np.testing.assert_array_equal(
-    expected["first"].kernel[0, 0, 0], _keras()["first/kernel:0"][0, 0, 2]
+    expected["first"]["kernel"][0, 0, 0], _keras()["first/kernel:0"][0, 0, 2]
   )
 
 
