@@ -15,7 +15,7 @@ COLUMNS = 5
 _GAP, _TITLE, _LINE = 16, 40, 20
 _HEIGHT = SIDE + 2 * _LINE + _GAP
 """Of a row of tiles, with what stands under them."""
-PAPER, GREY = (255, 255, 255), (208, 208, 208)
+PAPER, TILE, GREY = (255, 255, 255), (243, 243, 243), (208, 208, 208)
 _INK, _PALE = (24, 24, 24), (112, 112, 112)
 
 
@@ -77,7 +77,7 @@ def picture(tile: Tile) -> Image.Image:
   # The square is the picture squeezed: this gives it its proportions again.
   size = max(1, round(width * scale)), max(1, round(height * scale))
   fitted = Image.fromarray(square).resize(size, Image.Resampling.LANCZOS)
-  out = Image.new("RGB", (SIDE, SIDE), PAPER)
+  out = Image.new("RGB", (SIDE, SIDE), TILE)
   out.paste(fitted, ((SIDE - size[0]) // 2, (SIDE - size[1]) // 2))
   return out
 

@@ -10,7 +10,7 @@ import dataclasses
 import importlib
 import importlib.metadata
 import pathlib
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 import numpy as np
@@ -40,6 +40,7 @@ class Settings:
         raise errors.InputError(f"{name}: expected >= 2, found {value}")
 
 
+@runtime_checkable
 class Graph(Protocol):
   """A library's index of rows by inner product."""
 

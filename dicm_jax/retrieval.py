@@ -146,7 +146,9 @@ def no_such(
   flag: str, key: str, known: Sequence[str], where: str
 ) -> errors.InputError:
   """Says that a key is unknown, and which known ones are near."""
-  near = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+  # Difflib puts 1000.jpg before 0001.jpg where 1.jpg is asked for.
+  near = [k for k in known if key in k][:3]
+  near = near or difflib.get_close_matches(key, known, n=3, cutoff=0.5)
   hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
   some = ", ".join(map(repr, known[:3]))
   return errors.InputError(

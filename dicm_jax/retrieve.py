@@ -155,7 +155,12 @@ def _catalogue(
   return retrieval.approximate(items, built)
 
 
-def _run(values: flags.FlagValues) -> None:
+def run(values: flags.FlagValues) -> None:
+  """Does what the flags ask for, see `define_flags`.
+
+  Raises:
+    InputError: flags do not go together, or what they name cannot be used.
+  """
   _check(values)
   of = shop.load(values.vectors, values.data)
   if values.sheet:
@@ -185,7 +190,7 @@ def main(argv: list[str]) -> None:
   del argv
   try:
     command.start(flags.FLAGS)
-    _run(flags.FLAGS)
+    run(flags.FLAGS)
   except errors.InputError as e:
     command.fail(e)
 
