@@ -81,8 +81,14 @@ def log_loss(
   user: Int[np.ndarray, " n"],
 ) -> Statistic:
   """`metrics.log_loss` as a function of how many times each user counts."""
-  losses = metrics.log_losses(label, probability)
-  return _ratio(np.bincount(user, losses), np.bincount(user))
+  return mean(metrics.log_losses(label, probability), user)
+
+
+def mean(
+  values: Float[np.ndarray, " n"], user: Int[np.ndarray, " n"]
+) -> Statistic:
+  """The values' mean as a function of how many times each user counts."""
+  return _ratio(np.bincount(user, values), np.bincount(user))
 
 
 def _ratio(above, below) -> Statistic:

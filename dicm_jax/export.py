@@ -19,9 +19,7 @@ alone are several rows.
 Source: "Image Matters", https://arxiv.org/abs/1711.06505, section 4.4.
 """
 
-import os
 import pathlib
-import tempfile
 from typing import Any
 
 from absl import app, flags
@@ -31,7 +29,14 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 import pyarrow as pa
 
-from dicm_jax import command, config_tree, errors, evaluate, restore
+from dicm_jax import (
+  command,
+  config_tree,
+  errors,
+  evaluate,
+  out_folder,
+  restore,
+)
 from dicm_jax import config as config_lib
 from dicm_jax.data import ads, click_log, files
 from dicm_jax.model import nets, prerank
@@ -59,7 +64,7 @@ def export_run(
   """
   # What can be wrong is told before the restoring takes minutes.
   _check_model(restore.read_config(workdir, mesh))
-  _check_free(out)
+  out_folder.check_free(out)
   config, x, state = restore.restore(workdir, mesh)
   log = x.data.test
   vectors = evaluate.predict(x, state, log, both_towers)
@@ -154,41 +159,20 @@ def _check_model(config: config_lib.Config) -> None:
     )
 
 
-def _check_free(out: pathlib.Path) -> None:
-  """Refuses a folder with files in it, or what is no folder."""
-  try:
-    taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
-  except OSError as e:
-    raise errors.InputError(f"--out: {out}: {e.strerror}") from e
-  if taken:
-    raise errors.InputError(
-      f"--out: expected an empty folder or a new one, found {out}"
-    )
-
-
 def _write(
   out: pathlib.Path, tables: dict[str, pa.Table], about: dict[str, Any]
 ) -> dict[str, Any]:
   """Fills a folder beside `out`, then gives it that name."""
-  out = out.absolute()
-  try:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-      prefix=f".{out.name}.", dir=out.parent
-    ) as beside:
-      folder = pathlib.Path(beside) / out.name
-      for name, table in tables.items():
-        files.write_parquet(folder / name, table)
-      about = about | {
-        "files": {
-          name: {"rows": table.num_rows, "sha256": files.digest(folder / name)}
-          for name, table in tables.items()
-        }
+  with out_folder.filling(out) as folder:
+    for name, table in tables.items():
+      files.write_parquet(folder / name, table)
+    about = about | {
+      "files": {
+        name: {"rows": table.num_rows, "sha256": files.digest(folder / name)}
+        for name, table in tables.items()
       }
-      files.write_json(folder / ABOUT, about)
-      os.replace(folder, out)
-  except OSError as e:
-    raise errors.InputError(f"--out: {out}: {e.strerror}") from e
+    }
+    files.write_json(folder / ABOUT, about)
   return about
 
 

@@ -144,6 +144,13 @@ def decode(
   return np.array(small, np.uint8)
 
 
+def upright_size(data: bytes) -> tuple[int, int]:
+  """Width and height, turned upright, of a picture that `decode` takes."""
+  with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+    width, height = image.size
+    return (height, width) if _turn(image) in _SIDEWAYS else (width, height)
+
+
 def decode_all(
   images: Sequence[bytes],
   names: Sequence[str],

@@ -88,6 +88,14 @@ def read_manifest(path: pathlib.Path) -> dict[str, Any]:
   return manifest
 
 
+def user_keys(path: pathlib.Path, split: str) -> list[str]:
+  """Keys of a split's users, in the order that `ClickLog.user` counts them."""
+  users: set[str] = set()
+  for part in sorted((path / split).glob("part-*.parquet")):
+    users |= set(pq.read_table(part, columns=["user"])["user"].to_pylist())
+  return sorted(users)
+
+
 def _digest(manifest: dict[str, Any]) -> str:
   """Of all that training reads; an encoder's features follow from the rest."""
   own = f"{feature_files.FOLDER}/{feature_files.PRECOMPUTED}/"
