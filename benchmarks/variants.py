@@ -107,13 +107,21 @@ def score(variant: Variant, seed: int, data: click_log.Dataset) -> Scores:
   return _scores(x, trained(x, config))
 
 
-def warm_up_scores(seed: int, world: sample.Sample) -> dict[str, Scores]:
-  """Scores of a run started from another one's end, by warm-up mode."""
+def warm_up_scores(
+  seed: int, world: sample.Sample, first: Mapping[str, Any] = SHORT
+) -> dict[str, Scores]:
+  """Scores of a short run started from another one's end, by warm-up mode.
+
+  Args:
+    seed: of the first weights.
+    world: the sample.
+    first: by dotted key, values of the run that is started from.
+  """
   config = config_of(Variant(values=SHORT), seed)
   days = world.truth.train_day
   before = _of_groups(world.dataset, days < FIRST_DAYS)
-  first = experiment.build(config, data=before)
-  end = trained(first, config)
+  earlier = config_of(Variant(values=first), seed)
+  end = trained(experiment.build(earlier, data=before), earlier)
   # Cold are the pictures that neither run has seen, hence the whole split.
   now = _of_groups(world.dataset, days > 0)
   out = {}

@@ -21,6 +21,7 @@ from dicm_jax.data import (
   occurrences,
   pipeline,
   prepared,
+  room,
   sample,
 )
 from dicm_jax.data import layout as layout_lib
@@ -43,7 +44,7 @@ class Experiment:
   """Which ids of the training batches count as unknown."""
   batch_size: int
   """Samples of a batch, over all devices."""
-  capacities: batch_lib.Capacities
+  capacities: room.Capacities
   feature_width: int
   """F, numbers of an image's frozen features."""
   program: Program
@@ -75,14 +76,11 @@ class Experiment:
     """A split in its own order, the last batch padded."""
     order = pipeline.in_sequence(log, self.batch_size)
     steps = pipeline.num_batches(log, self.batch_size)
-    room = pipeline.capacities(
-      log,
-      order,
-      self.layout,
-      steps=steps,
-      num_devices=self.program.mesh.size,
+    probed = pipeline.probe(
+      log, order, self.layout, num_devices=self.program.mesh.size
     )
-    return self._stream(log, order, (0, steps), room, id_dropout.nothing)
+    sizes = room.with_spare([slice.sizes for slice in probed])
+    return self._stream(log, order, (0, steps), sizes, id_dropout.nothing)
 
   def _stream(self, log, order, steps, capacities, drop):
     """Batches laid over the mesh, each process making its own slices."""
@@ -141,19 +139,13 @@ def build(
     batch_size=config.train.batch_size,
   )
   order = pipeline.shuffled(data.train, config.seed, config.train.batch_size)
-  capacities = pipeline.capacities(
-    data.train,
-    order,
-    layout,
-    # Not train.steps: a run may be made longer, and its arrays stay the same.
-    steps=pipeline.probed_batches(config.train.batch_size),
-    num_devices=mesh.size,
-  )
+  # Whatever train.steps is: a run may be made longer, and its arrays stay.
+  probed = pipeline.probe(data.train, order, layout, num_devices=mesh.size)
   placed = content.place(config, data, encoder, mesh)
   net_def, embed_def, params = _networks(
     config.seed, model, fields_of(layout, data.train), placed.width
   )
-  id_route, image_route = _routes(data, order, layout, mesh)
+  id_route, image_route = _routes(probed, mesh)
   program = Program(
     mesh=mesh,
     id_route=id_route,
@@ -172,7 +164,7 @@ def build(
     order=order,
     drop=drop,
     batch_size=config.train.batch_size,
-    capacities=capacities,
+    capacities=room.with_spare([slice.sizes for slice in probed]),
     feature_width=placed.width,
     program=program,
     content=placed.content,
@@ -251,33 +243,30 @@ def _networks(
   return definition("net"), definition("embed"), params
 
 
-def _routes(data: click_log.Dataset, order, layout, mesh: Mesh):
+def _routes(probed: list[pipeline.Probed], mesh: Mesh):
   """Routes with room for the largest group that the first batches send."""
   servers = mesh.shape[mesh_lib.SERVER]
-  sizes = {"ids": 1, "images": 1}
-  for step in range(pipeline.probed_batches(len(order(0)))):
-    probed = batch_lib.build(
-      data.train, order(step), layout, num_devices=mesh.size
+  id_group, image_group = (
+    max(route.largest_group(rows, owners) for rows in asked)
+    for asked, owners in (
+      ([piece.id_rows for piece in probed], mesh.size),
+      ([piece.image_rows for piece in probed], servers),
     )
-    for name, rows, owners in (
-      ("ids", probed.id_rows, mesh.size),
-      ("images", probed.image_rows, servers),
-    ):
-      sizes[name] = max(sizes[name], route.largest_group(rows, owners))
+  )
   return (
     route.Route(
       name="ids",
       axes=mesh_lib.BOTH,
       owners=mesh.size,
-      capacity=sizes["ids"],
-      spill=_spill(sizes["ids"]),
+      capacity=id_group,
+      spill=_spill(id_group),
     ),
     route.Route(
       name="images",
       axes=(mesh_lib.SERVER,),
       owners=servers,
-      capacity=sizes["images"],
-      spill=_spill(sizes["images"]),
+      capacity=image_group,
+      spill=_spill(image_group),
     ),
   )
 

@@ -1,8 +1,4 @@
-"""Batches: a slice of samples for each device, padded to a common size.
-
-All arrays have fixed sizes from a short ladder, so that the step is compiled
-few times.
-"""
+"""Batches: a slice of samples for each device, padded to a common size."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,9 +8,8 @@ import numpy as np
 
 from dicm_jax.data import click_log, device_slice
 from dicm_jax.data import layout as layout_lib
-
-Capacities = dict[str, int]
-"""Room for each ragged array of a batch, by the array's name."""
+from dicm_jax.data import room as room_lib
+from dicm_jax.data.device_slice import EMPTY, Entries, Slice
 
 
 class Batch(NamedTuple):
@@ -31,21 +26,6 @@ class Batch(NamedTuple):
   """The model's inputs: indices into the distinct rows."""
 
 
-def rung(size: int, *, least: int = 16) -> int:
-  """Smallest of 16, 20, 24, 28, 32, 40, 48, ... that is >= size.
-
-  Four rungs an octave: at most a fifth of the room is left empty, and a
-  doubling of what a batch needs costs four compilations.
-
-  >>> [rung(n) for n in (0, 17, 33, 1000, 1025)]
-  [16, 20, 40, 1024, 1280]
-  """
-  if size <= least:
-    return least
-  step = 1 << max((size - 1).bit_length() - 3, 0)
-  return -(-size // step) * step
-
-
 def build(
   log: click_log.ClickLog,
   samples: Int[np.ndarray, " B"],
@@ -53,7 +33,7 @@ def build(
   *,
   num_devices: int,
   mine: Sequence[int] | None = None,
-  capacities: Capacities | None = None,
+  capacities: room_lib.Capacities | None = None,
   dropped: device_slice.Dropped | None = None,
 ) -> Batch:
   """Makes the batch of the given samples.
@@ -76,15 +56,15 @@ def build(
     )
     for part in kept
   ]
-  needs = _measure(slices)
+  given, sizes = capacities or {}, [room_lib.sizes_of(s) for s in slices]
   room = {
-    name: max((capacities or {}).get(name, 0), rung(need))
-    for name, need in needs.items()
+    name: max(given.get(name, 0), room_lib.rung(need))
+    for name, need in room_lib.largest(sizes).items()
   }
   return _stack([_pad(piece, room, layout) for piece in slices])
 
 
-def room_of(batch: Batch) -> Capacities:
+def room_of(batch: Batch) -> room_lib.Capacities:
   """The room that a batch's ragged arrays were given."""
   inputs = batch.inputs
   fields = inputs["user_ids"] | inputs["ad_lists"]
@@ -99,92 +79,62 @@ def room_of(batch: Batch) -> Capacities:
   return {name: array.shape[1] for name, array in arrays.items()}
 
 
-def probe(
-  log: click_log.ClickLog,
-  batches: Sequence[Int[np.ndarray, " B"]],
-  layout: layout_lib.Layout,
-  *,
-  num_devices: int,
-) -> Capacities:
-  """Room that the given batches need, with 5 % to spare."""
-  most: Capacities = {}
-  for samples in batches:
-    parts = np.split(samples, num_devices)
-    needs = _measure(
-      [device_slice.make(log, part, layout, {}) for part in parts]
-    )
-    most = {k: max(n, most.get(k, 0)) for k, n in needs.items()}
-  return {name: rung(int(need * 1.05)) for name, need in most.items()}
-
-
-def _measure(slices: Sequence[device_slice.Slice]) -> Capacities:
-  """Largest size of each ragged array over the devices."""
-
-  def sizes(piece: device_slice.Slice) -> Capacities:
-    fields = {f"ids.{k}": len(v.value) for k, v in piece.lists.items()}
-    return fields | {
-      "id_rows": len(piece.id_rows),
-      "image_rows": len(piece.image_rows),
-      "groups": len(piece.history_length),
-      "behaviours": len(piece.behaviours.value),
-      "image_pairs": len(piece.image_pairs.value),
-      "id_pairs": len(piece.id_pairs.value),
-    }
-
-  each = [sizes(piece) for piece in slices]
-  return {name: max(size[name] for size in each) for name in each[0]}
-
-
 def _pad(
-  piece: device_slice.Slice, room: Capacities, layout: layout_lib.Layout
+  piece: Slice, room: room_lib.Capacities, layout: layout_lib.Layout
 ) -> Batch:
   """Fills one device's arrays up to the room given."""
   num_samples, num_groups = len(piece.label), room["groups"]
-
-  def fill(array, name, value, dtype: type = np.int32):
-    out = np.full((room[name], *array.shape[1:]), value, dtype)
-    out[: len(array)] = array
-    return out
-
-  def lists(entries: device_slice.Entries, name, num_owners):
-    weight = entries.weight
-    return (
-      fill(entries.value, name, 0),
-      fill(entries.owner, name, num_owners),
-      None if weight is None else fill(weight, name, 0, np.float32),
-    )
-
-  def fields(names, num_owners):
-    return {k: lists(piece.lists[k], f"ids.{k}", num_owners) for k in names}
-
-  def pairs(entries: device_slice.Entries, name):
-    return (
-      fill(entries.value, name, 0),
-      fill(entries.owner, name, num_samples),
-    )
-
   ad_image = np.zeros(num_samples, np.int32)
   ad_image[: len(piece.ad_image)] = piece.ad_image
   inputs = {
     "ad_ids": {k: v.astype(np.int32) for k, v in piece.ad_ids.items()},
-    "ad_lists": fields(layout.ad_list_fields, num_samples),
-    "user_ids": fields(layout.user_fields, num_groups),
+    "ad_lists": _fields(piece, layout.ad_list_fields, room, num_samples),
+    "user_ids": _fields(piece, layout.user_fields, room, num_groups),
     "ad_dense": piece.ad_dense,
-    "user_dense": fill(piece.user_dense, "groups", 0, np.float32),
+    "user_dense": _fill(piece.user_dense, num_groups, 0, np.float32),
     "ad_image": ad_image,
-    "behaviours": lists(piece.behaviours, "behaviours", num_groups),
-    "image_pairs": pairs(piece.image_pairs, "image_pairs"),
-    "id_pairs": pairs(piece.id_pairs, "id_pairs"),
+    "behaviours": _lists(piece.behaviours, room["behaviours"], num_groups),
+    "image_pairs": _pairs(piece.image_pairs, room["image_pairs"], num_samples),
+    "id_pairs": _pairs(piece.id_pairs, room["id_pairs"], num_samples),
     "group": piece.group.astype(np.int32),
-    "history_length": fill(piece.history_length, "groups", 0),
+    "history_length": _fill(piece.history_length, num_groups, 0),
   }
   return Batch(
-    id_rows=fill(piece.id_rows, "id_rows", device_slice.EMPTY),
-    image_rows=fill(piece.image_rows, "image_rows", device_slice.EMPTY),
+    id_rows=_fill(piece.id_rows, room["id_rows"], EMPTY),
+    image_rows=_fill(piece.image_rows, room["image_rows"], EMPTY),
     label=piece.label,
     weight=piece.weight,
     inputs=inputs,
   )
+
+
+# Functions of their own, not closures of `_pad`: type checkers of tests compile
+# a closure each time that it is made.
+def _fill(array, size: int, value, dtype: type = np.int32) -> np.ndarray:
+  out = np.full((size, *array.shape[1:]), value, dtype)
+  out[: len(array)] = array
+  return out
+
+
+def _fields(piece: Slice, names, room: room_lib.Capacities, num_owners: int):
+  return {
+    name: _lists(piece.lists[name], room[f"ids.{name}"], num_owners)
+    for name in names
+  }
+
+
+def _lists(entries: Entries, size: int, num_owners: int):
+  """Values, owners and weights; owners out of range are padding."""
+  weight = entries.weight
+  return (
+    _fill(entries.value, size, 0),
+    _fill(entries.owner, size, num_owners),
+    None if weight is None else _fill(weight, size, 0, np.float32),
+  )
+
+
+def _pairs(entries: Entries, size: int, num_samples: int):
+  return _lists(entries, size, num_samples)[:2]
 
 
 def _stack(parts: Sequence[Any]) -> Any:

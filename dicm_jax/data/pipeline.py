@@ -7,18 +7,19 @@ stay side by side. So the step number alone is the position in the data.
 
 from collections.abc import Callable, Iterator, Sequence
 import functools
+from typing import NamedTuple
 
 import grain
 from jaxtyping import Int
 import numpy as np
 
-from dicm_jax.data import batch, click_log, device_slice, id_dropout
+from dicm_jax.data import batch, click_log, device_slice, id_dropout, room
 from dicm_jax.data import layout as layout_lib
 
 Order = Callable[[int], Int[np.ndarray, " B"]]
 """Step -> the sample numbers of its batch."""
 
-Agree = Callable[[batch.Capacities], batch.Capacities]
+Agree = Callable[[room.Capacities], room.Capacities]
 """The room this process needs -> the largest that any process needs."""
 
 PROBED_BATCHES, PROBED_SAMPLES = 8, 1 << 15
@@ -26,13 +27,10 @@ PROBED_BATCHES, PROBED_SAMPLES = 8, 1 << 15
 the sizes of arrays: small batches differ more from one another."""
 
 
-def probed_batches(batch_size: int) -> int:
-  """How many batches to look at.
-
-  >>> probed_batches(4096), probed_batches(16)
-  (8, 2048)
-  """
-  return max(PROBED_BATCHES, PROBED_SAMPLES // batch_size)
+def probed_batches(log: click_log.ClickLog, batch_size: int) -> int:
+  """How many batches to look at: no more than two epochs of a short log."""
+  samples = min(PROBED_SAMPLES, 2 * log.num_samples)
+  return max(PROBED_BATCHES, samples // batch_size)
 
 
 def shuffled(log: click_log.ClickLog, seed: int, batch_size: int) -> Order:
@@ -94,18 +92,28 @@ def samples_of(
   return out
 
 
-def capacities(
+class Probed(NamedTuple):
+  """What a slice needs of a step's fixed sizes."""
+
+  sizes: room.Capacities
+  id_rows: Int[np.ndarray, " U"]
+  image_rows: Int[np.ndarray, " V"]
+
+
+def probe(
   log: click_log.ClickLog,
   order: Order,
   layout: layout_lib.Layout,
   *,
-  steps: int,
   num_devices: int,
-) -> batch.Capacities:
-  """Sizes that fit the first batches; later ones seldom need more."""
-  probed = probed_batches(len(order(0)))
-  first = [order(step) for step in range(min(probed, steps))]
-  return batch.probe(log, first, layout, num_devices=num_devices)
+) -> list[Probed]:
+  """Needs of the first batches' slices; later ones seldom need more."""
+  found = []
+  for step in range(probed_batches(log, len(order(0)))):
+    for part in np.split(order(step), num_devices):
+      made = device_slice.make(log, part, layout, {})
+      found.append(Probed(room.sizes_of(made), made.id_rows, made.image_rows))
+  return found
 
 
 def stream(
@@ -116,10 +124,10 @@ def stream(
   first_step: int,
   end_step: int,
   num_devices: int,
-  capacities: batch.Capacities,
+  capacities: room.Capacities,
   drop: id_dropout.Drop = id_dropout.nothing,
   mine: Sequence[int] | None = None,
-  agree: Agree = lambda room: room,
+  agree: Agree = lambda sizes: sizes,
 ) -> Iterator[batch.Batch]:
   """Batches of steps [first_step, end_step), made by threads ahead of time.
 
@@ -141,14 +149,14 @@ def stream(
     agree: called in the caller's thread, once a batch, in order.
   """
 
-  def make(step: int, room: batch.Capacities = capacities) -> batch.Batch:
+  def make(step: int, sizes: room.Capacities = capacities) -> batch.Batch:
     return batch.build(
       log,
       order(step),
       layout,
       num_devices=num_devices,
       mine=mine,
-      capacities=room,
+      capacities=sizes,
       dropped=drop(step),
     )
 
@@ -156,5 +164,5 @@ def stream(
   options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
   made = iter(steps.to_iter_dataset(options))
   for step, found in zip(range(first_step, end_step), made, strict=True):
-    room = agree(batch.room_of(found))
-    yield found if room == batch.room_of(found) else make(step, room)
+    agreed = agree(batch.room_of(found))
+    yield found if agreed == batch.room_of(found) else make(step, agreed)

@@ -177,13 +177,10 @@ def _further(
   return jax.lax.while_loop(more, again, (left, carry))[1]
 
 
-def largest_group(rows: Int[np.ndarray, "N U"], owners: int) -> int:
-  """Most rows that any of N workers asks of any owner (on the host)."""
-  sizes = [
-    np.bincount(table.owner_of(row[row != EMPTY], owners), minlength=owners)
-    for row in rows
-  ]
-  return int(np.max(sizes))
+def largest_group(rows: Int[np.ndarray, " U"], owners: int) -> int:
+  """Most rows that a worker asks of any owner (on the host)."""
+  owner = table.owner_of(rows[rows != EMPTY], owners)
+  return int(np.bincount(owner, minlength=owners).max())
 
 
 def rounds(route: Route, rows: Int[np.ndarray, "N U"]) -> int:

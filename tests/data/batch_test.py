@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from dicm_jax.data import batch, click_log, device_slice, pipeline
+from dicm_jax.data import batch, click_log, device_slice, pipeline, room
 from dicm_jax.data import layout as layout_lib
 from tests import toy
 
@@ -238,12 +238,12 @@ def test_a_side_without_features_is_no_error():
 
 
 def test_rungs_ascend_by_a_quarter_at_most():
-  rungs = [batch.rung(n) for n in range(5000)]
+  rungs = [room.rung(n) for n in range(5000)]
   assert rungs == sorted(rungs)
   assert rungs[0] == 16
-  for n, room in enumerate(rungs):
-    assert n <= room <= max(16, 1.25 * n)
-    assert batch.rung(room) == room
+  for n, rung in enumerate(rungs):
+    assert n <= rung <= max(16, 1.25 * n)
+    assert room.rung(rung) == rung
   for low in (16, 64, 1024):
     assert len({r for r in rungs if low < r <= 2 * low}) == 4
 
@@ -251,8 +251,9 @@ def test_rungs_ascend_by_a_quarter_at_most():
 def test_probed_room_makes_every_batch_the_same_size():
   order = pipeline.shuffled(LOG, 0, 32)
   samples = [order(step) for step in range(8)]
-  room = batch.probe(LOG, samples, LAYOUT, num_devices=2)
-  made = [build(s, devices=2, capacities=room) for s in samples]
+  probed = pipeline.probe(LOG, order, LAYOUT, num_devices=2)
+  given = room.with_spare([slice.sizes for slice in probed])
+  made = [build(s, devices=2, capacities=given) for s in samples]
   assert len({tuple(shapes(b)) for b in made}) == 1
   for b, s in zip(made, samples, strict=True):
     assert from_batch(b, LAYOUT) == [from_log(i, LAYOUT) for i in s]
@@ -261,12 +262,13 @@ def test_probed_room_makes_every_batch_the_same_size():
 
 
 def test_batch_that_needs_more_room_gets_the_next_rung():
-  room = batch.probe(LOG, [SAMPLES[:8]], LAYOUT, num_devices=1)
-  made = build(SAMPLES, capacities=room)
+  few = device_slice.make(LOG, SAMPLES[:8], LAYOUT, {})
+  given = room.with_spare([room.sizes_of(few)])
+  made = build(SAMPLES, capacities=given)
   assert shapes(made) == shapes(build(SAMPLES))
   needed = len({row for row in made.id_rows[0].tolist() if row >= 0})
-  assert room["id_rows"] < needed
-  assert made.id_rows.shape[1] == batch.rung(needed)
+  assert given["id_rows"] < needed
+  assert made.id_rows.shape[1] == room.rung(needed)
 
 
 def test_images_only_in_behaviours_or_only_in_ads_both_arrive():

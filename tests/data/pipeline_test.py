@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from dicm_jax.data import batch, device_slice, pipeline
+from dicm_jax.data import batch, device_slice, pipeline, room
 from dicm_jax.data import layout as layout_lib
 from tests import toy
 
@@ -25,9 +25,14 @@ def epochs_of(order, count, batch_size):
   return np.split(row[: count * N], count)
 
 
+def room_of(order, devices):
+  probed = pipeline.probe(LOG, order, LAYOUT, num_devices=devices)
+  return room.with_spare([slice.sizes for slice in probed])
+
+
 def stream(first, end, *, seed=0, devices=2):
   order = pipeline.shuffled(LOG, seed, 32)
-  room = pipeline.capacities(LOG, order, LAYOUT, steps=8, num_devices=devices)
+  sizes = room_of(order, devices)
   made = pipeline.stream(
     LOG,
     order,
@@ -35,7 +40,7 @@ def stream(first, end, *, seed=0, devices=2):
     first_step=first,
     end_step=end,
     num_devices=devices,
-    capacities=room,
+    capacities=sizes,
   )
   return list(made)
 
@@ -123,10 +128,10 @@ def test_stream_begun_later_goes_on_bit_for_bit(first):
 
 def test_stream_makes_the_batches_of_its_order():
   order = pipeline.shuffled(LOG, 3, 32)
-  room = pipeline.capacities(LOG, order, LAYOUT, steps=8, num_devices=4)
+  sizes = room_of(order, 4)
   for step, found in enumerate(stream(0, 5, seed=3, devices=4)):
     expected = batch.build(
-      LOG, order(step), LAYOUT, num_devices=4, capacities=room
+      LOG, order(step), LAYOUT, num_devices=4, capacities=sizes
     )
     assert same(found, expected)
 
@@ -143,19 +148,19 @@ def test_processes_make_the_slices_of_their_own_devices():
   for mine in ([0, 1], [2, 3]):
     alone = iter(rooms)
 
-    def agree(room, alone=alone):
-      asked.append(room)
+    def agree(sizes, alone=alone):
+      asked.append(sizes)
       return next(alone)
 
     made = pipeline.stream(LOG, order, LAYOUT, **args, mine=mine, agree=agree)
     parts.append(list(made))
-  for one, other, expected, room in zip(*parts, whole, rooms, strict=True):
+  for one, other, expected, sizes in zip(*parts, whole, rooms, strict=True):
     joined = jax.tree.map(lambda a, b: np.concatenate([a, b]), one, other)
     assert same(joined, expected)
-    assert batch.room_of(one) == room
-  for room, one, other in zip(rooms, asked[:6], asked[6:], strict=True):
-    assert {k: max(one[k], other[k]) for k in room} == room
-    remade += (one != room) + (other != room)
+    assert batch.room_of(one) == sizes
+  for sizes, one, other in zip(rooms, asked[:6], asked[6:], strict=True):
+    assert {k: max(one[k], other[k]) for k in sizes} == sizes
+    remade += (one != sizes) + (other != sizes)
   assert remade > 0
 
 
