@@ -30,6 +30,7 @@ import numpy as np
 import pyarrow as pa
 
 from dicm_jax import (
+  any_config,
   command,
   config_tree,
   errors,
@@ -63,7 +64,8 @@ def export_run(
       holds files or cannot be written.
   """
   # What can be wrong is told before the restoring takes minutes.
-  _check_model(restore.read_config(workdir, mesh))
+  given = restore.read_config(workdir, mesh)
+  _check_model(any_config.clicks_only(given, f"{workdir}"))
   out_folder.check_free(out)
   config, x, state = restore.restore(workdir, mesh)
   log = x.data.test

@@ -3,8 +3,11 @@
 python -m dicm_jax.prepare --format=table --samples=log.csv --images=pictures \
   --schema=schema.toml --backbone=squeezenet --out=prepared
 python -m dicm_jax.prepare --infer --samples=log.csv > schema.toml
+python -m dicm_jax.prepare --encoder=runs/pairwise --out=embeddings.parquet \
+  [--data=prepared]
 
-Then: python -m dicm_jax.main --config=... --config.data.path=prepared
+The last embeds all pictures of a data set, or of the sample. After the others:
+python -m dicm_jax.main --config=... --config.data.path=prepared
 """
 
 from collections.abc import Callable
@@ -16,7 +19,7 @@ from typing import Any
 
 from absl import app, flags
 
-from dicm_jax import beam, command, errors, extraction, progress
+from dicm_jax import beam, command, embed_items, errors, extraction, progress
 from dicm_jax.data import (
   datasets,
   images,
@@ -38,6 +41,7 @@ from dicm_jax.data.readers import (
   xdl_infer,
   xdl_records,
 )
+from dicm_jax.model import backbone
 
 _log = logging.getLogger("dicm_jax.prepare")  # Also when run as __main__.
 
@@ -279,6 +283,11 @@ def main(argv: list[str]) -> None:
       return
     if not values.out:
       raise errors.InputError("expected --out=DIR, a new folder")
+    if values.encoder and not values.samples:
+      embed_items.embed(
+        pathlib.Path(values.encoder), values.data, pathlib.Path(values.out)
+      )
+      return
     prepare(_options(values))
   except errors.InputError as e:
     command.fail(e)
@@ -290,6 +299,12 @@ def _options(values: flags.FlagValues) -> Options:
   def path(text: str) -> pathlib.Path | None:
     return pathlib.Path(text) if text else None
 
+  if not values.samples:
+    raise errors.InputError("expected --samples=PATH, the log")
+  if values.encoder and values.backbone:
+    raise errors.InputError(
+      "expected --backbone or --encoder, found both: either could encode"
+    )
   return Options(
     format=values.format,
     samples=pathlib.Path(values.samples),
@@ -299,9 +314,9 @@ def _options(values: flags.FlagValues) -> Options:
     vectors_width=values.vectors_width,
     items=path(values.items),
     schema=path(values.schema),
-    backbone=values.backbone,
+    backbone=backbone.TRAINED if values.encoder else values.backbone,
     cut=values.cut,
-    weights=values.weights,
+    weights=values.encoder or values.weights,
     dtype=values.dtype,
     on_bad=values.on_bad,
     runner=values.runner,
@@ -313,13 +328,15 @@ def run() -> None:
   """Runs the command."""
   text = flags.DEFINE_string
   text("format", "table", f"Of the log: {', '.join(FORMATS)}.")
-  text("samples", None, "The log: a file, or a folder of files.", required=True)
+  text("samples", "", "The log: a file, or a folder of files.")
   text("out", "", "Folder of the data set: new, or one that was begun.")
   text("images", "", "Pictures: a folder, tar or Parquet files.")
   text("vectors", "", "In place of pictures: features by image key.")
   text("items", "", "Table of items, where the schema has [items].")
   text("schema", "", "Schema file; empty: inferred from the log.")
   text("backbone", "", "Encode the pictures now with squeezenet or vgg16.")
+  text("encoder", "", "In place of --backbone: a run of configs/pairwise.py.")
+  text("data", "", "With --encoder and no --samples: a prepared data set.")
   text("cut", "", "Its last layer, as in --config.image.cut.")
   text("weights", "", "Of the backbone, as in --config.image.weights.")
   text("dtype", "float32", "Stored features: float32, float16 or int8.")

@@ -41,7 +41,7 @@ class Clicks(NamedTuple):
   anchor: Int[np.ndarray, " P"]
   first: Int[np.ndarray, " P"]
   """Place of its page view's first counterpart in `others`."""
-  count: Int[np.ndarray, " P"]
+  choices: Int[np.ndarray, " P"]
   """Counterparts of its page view."""
   others: Int[np.ndarray, " Q"]
   """Samples that were not clicked, by page view."""
@@ -85,7 +85,7 @@ def draw(
   Returns:
     Sample numbers of the clicked and the other items.
   """
-  chosen = clicks.first + rng.integers(0, clicks.count)
+  chosen = clicks.first + rng.integers(0, clicks.choices)
   return clicks.sample, clicks.others[chosen]
 
 

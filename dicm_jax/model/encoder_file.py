@@ -87,10 +87,9 @@ def _config(file: pathlib.Path, text: str | None) -> encoders.EncoderConfig:
 def _filled(file: pathlib.Path, like: PyTree, found: dict) -> PyTree:
   """The arrays in the tree's places, once all are of the right shape."""
   for name, leaf in _named(like).items():
-    there = found.get(name)
-    wrong = there is None or there.shape != leaf.shape
-    if wrong or not np.isfinite(there).all():
-      shape = "nothing" if there is None else list(there.shape)
+    there = found.get(name, np.zeros(()))
+    if there.shape != leaf.shape or not np.isfinite(there).all():
+      shape = list(there.shape) if name in found else "nothing"
       raise errors.InputError(
         f"{file}: tensor {name!r}: expected finite numbers of shape "
         f"{list(leaf.shape)}, found {shape}"

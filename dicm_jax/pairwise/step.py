@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
+import numpy as np
 import optax
 
 from dicm_jax.model import nets, pairwise
@@ -36,7 +37,7 @@ class State(NamedTuple):
 class Batch(NamedTuple):
   """A slice of pairs for each of N devices."""
 
-  pictures: UInt8[Array, "N roles b S S 3"]
+  pictures: UInt8[Array | np.ndarray, "N roles b S S 3"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

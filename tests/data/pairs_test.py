@@ -38,7 +38,7 @@ def test_clicks_have_an_earlier_click_and_something_beside_them():
   assert found.anchor.tolist() == [3, 3, 8]
   beside = [
     found.others[first : first + count].tolist()
-    for first, count in zip(found.first, found.count, strict=True)
+    for first, count in zip(found.first, found.choices, strict=True)
   ]
   assert beside == [[3, 5], [3, 5], [9]]
 
@@ -48,7 +48,7 @@ def test_ads_without_a_picture_are_in_no_pair():
   shown[[4, 5]] = False
   found = pairs.find(log(), shown)
   assert found.sample.tolist() == [2, 10]
-  assert found.count.tolist() == [1, 1]
+  assert found.choices.tolist() == [1, 1]
   _, other = pairs.draw(found, np.random.default_rng(0))
   assert other.tolist() == [3, 9]
 
