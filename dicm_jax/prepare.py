@@ -319,7 +319,9 @@ def run() -> None:
   text("vectors", "", "In place of pictures: features by image key.")
   text("items", "", "Table of items, where the schema has [items].")
   text("schema", "", "Schema file; empty: inferred from the log.")
-  text("backbone", "", "Encode the pictures now with squeezenet or vgg16.")
+  text(
+    "backbone", "", "Encode the pictures now: squeezenet, vgg16, inception_v3."
+  )
   text("cut", "", "Its last layer, as in --config.image.cut.")
   text("weights", "", "Of the backbone, as in --config.image.weights.")
   text("dtype", "float32", "Stored features: float32, float16 or int8.")
