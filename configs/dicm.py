@@ -35,7 +35,7 @@ def get_config() -> config_dict.ConfigDict:
   c.warm_up.workdir = ""  # Folder of the run to start from.
 
   c.image = config_dict.ConfigDict()
-  c.image.backbone = "vgg16"  # vgg16 | squeezenet
+  c.image.backbone = "vgg16"  # vgg16 | squeezenet | inception_v3
   c.image.cut = ""  # vgg16: conv5, fc6 (default, paper 4.2), fc7 or fc8.
   c.image.weights = ""  # File, "download", "random"; empty: what is bundled.
   c.image.mode = "features"  # features: encoded once | pixels: in each step.

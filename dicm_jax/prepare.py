@@ -334,7 +334,9 @@ def run() -> None:
   text("vectors", "", "In place of pictures: features by image key.")
   text("items", "", "Table of items, where the schema has [items].")
   text("schema", "", "Schema file; empty: inferred from the log.")
-  text("backbone", "", "Encode the pictures now with squeezenet or vgg16.")
+  text(
+    "backbone", "", "Encode the pictures now: squeezenet, vgg16, inception_v3."
+  )
   text("encoder", "", "In place of --backbone: a run of configs/pairwise.py.")
   text("data", "", "With --encoder and no --samples: a prepared data set.")
   text("cut", "", "Its last layer, as in --config.image.cut.")

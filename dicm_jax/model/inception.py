@@ -96,6 +96,7 @@ class InceptionV3(nnx.Module):
       self.heads["aux_classifier"] = nnx.Linear(
         inception_blocks.AUXILIARY_WIDTH, aux_classes, rngs=rngs
       )
+    conv.draw_kernels(self, rngs)
 
   def __call__(self, images: UInt8[Array, "K H W 3"]) -> Float[Array, "K F"]:
     """Encodes pictures.
@@ -123,8 +124,9 @@ class InceptionV3(nnx.Module):
     """Returns the output of each block, by torchvision's name or "stem"."""
     x = self.normalise(images).astype(self.dtype)
     found = {}
-    for name, block in self.blocks.items():
-      found[name] = x = block(x)
+    # The table's order: merged from arrays, a Dict has that of the alphabet.
+    for name in inception_blocks.BLOCKS:
+      found[name] = x = self.blocks[name](x)
     return found
 
   def _top(self, maps):

@@ -39,12 +39,14 @@ Block = tuple[Branch, ...]
 class Unit(nnx.Module):
   """Convolution without bias, normalisation, ReLU.
 
+  The kernel is zero until `conv.draw_kernels` fills it, once for a whole net.
+
   Args:
     inputs: channels that come in.
     shape: of the convolution.
     norm: makes the normalisation.
     dtype: of the convolution's arithmetic.
-    rngs: source of the He-normal first values.
+    rngs: asked for by flax.
   """
 
   def __init__(
@@ -64,7 +66,7 @@ class Unit(nnx.Module):
       padding=shape.padding,
       use_bias=False,
       dtype=dtype,
-      kernel_init=nnx.initializers.he_normal(),
+      kernel_init=nnx.initializers.zeros,
       rngs=rngs,
     )
     self.norm = norm(shape.outputs)
@@ -74,7 +76,7 @@ class Unit(nnx.Module):
 
 
 class Mixed(nnx.Module):
-  """A block: its branches' outputs side by side.
+  """A block: its branches' outputs side by side; kernels as in `Unit`.
 
   Args:
     block: the branches.
@@ -82,7 +84,7 @@ class Mixed(nnx.Module):
     count_border: whether the means at the border count the zeros beyond it.
     norm: makes the normalisation of each convolution.
     dtype: of the convolutions' arithmetic.
-    rngs: source of the He-normal first values.
+    rngs: asked for by flax.
   """
 
   def __init__(

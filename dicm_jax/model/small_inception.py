@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8
 
 from dicm_jax import errors
-from dicm_jax.model import batch_norm, mixed
+from dicm_jax.model import batch_norm, conv, mixed
 from dicm_jax.model import layers as layers_lib
 from dicm_jax.model.mixed import Block, Conv
 
@@ -110,6 +110,7 @@ class SmallInception(nnx.Module):
     self.last = LAST[last](norm=norm, dtype=dtype, rngs=rngs)
     side = -(-image_size // 16)  # Four halvings, each rounded up.
     self.head = nnx.Linear(side * side * CHANNELS, width, rngs=rngs)
+    conv.draw_kernels(self, rngs)
 
   def __call__(
     self, images: UInt8[Array, "K H W 3"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dicm_jax import errors
-from dicm_jax.model import backbone, download
+from dicm_jax.model import backbone, download, weights
 
 SMALL = 64
 # Of the default cuts, from before there were others.
@@ -29,16 +29,21 @@ def _squeezenet(**changes) -> backbone.Backbone:
   [(name, c) for name, spec in backbone.BACKBONES.items() for c in spec.cuts],
 )
 def test_spec_tells_the_width_and_every_tensor(name, cut):
-  net = backbone.make(name, cut=cut, weights="random", image_size=SMALL)
+  spec = backbone.BACKBONES[name]
+  size = max(SMALL, spec.min_image_size)
+  net = backbone.make(name, cut=cut, weights="random", image_size=size)
   shape = jax.eval_shape(
-    net.apply, net.params, jax.ShapeDtypeStruct((3, SMALL, SMALL, 3), "uint8")
+    net.apply, net.params, jax.ShapeDtypeStruct((3, size, size, 3), "uint8")
   )
-  part = backbone.BACKBONES[name].cuts[cut]
-  assert shape.shape == (3, net.width) == (3, part.width(SMALL))
+  part = spec.cuts[cut]
+  assert shape.shape == (3, net.width) == (3, part.width(size))
   assert shape.dtype == jnp.float32
-  layers = part.layers(SMALL)
-  # Each layer has a kernel and a bias; the input scaling adds two arrays.
-  assert len(jax.tree.leaves(net.params)) == 2 * len(layers) + 2
+  arrays = sum(
+    4 if isinstance(layer, weights.Norm) else 1 + layer.bias
+    for layer in part.layers(size)
+  )
+  # The input scaling adds two.
+  assert len(jax.tree.leaves(net.params)) == arrays + 2
 
 
 def test_unknown_name_suggests_the_nearest():

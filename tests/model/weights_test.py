@@ -174,3 +174,53 @@ def test_layout_that_a_backbone_does_not_know_is_refused(tmp_path):
   path = _write(tmp_path / "w.safetensors", _torch())
   layers = (weights.Layer("first", ("first",), (1, 1, 3, 2)),)
   assert "Keras layout only" in _message(path, layers)
+
+
+NORM = weights.Norm("norm_2", ("norm",), 3, "bn", counted=True)
+
+
+def _norms(*numbers: str) -> dict[str, np.ndarray]:
+  """Two normalisations under the numbers given; the second has 10 more."""
+  found = {}
+  for i, number in enumerate(numbers):
+    for j, part in enumerate(("beta", "moving_mean", "moving_variance")):
+      value = np.full(3, 10 * i + j, np.float32)
+      found[f"norm{number}/{part}:0"] = value
+  return found
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+@pytest.mark.parametrize("numbers", [("", "_1"), ("_1", "_2"), ("_9", "_10")])
+def test_counted_layers_are_found_wherever_keras_began(
+  tmp_path, suffix, numbers
+):
+  path = _write(tmp_path / f"w{suffix}", _norms(*numbers))
+  found = weights.read(path, [NORM])[0]["norm_2"]
+  expected = {"scale": 1, "bias": 10, "mean": 11, "variance": 12}
+  for part, value in expected.items():
+    np.testing.assert_array_equal(found[part], np.full(3, value, np.float32))
+
+
+def test_both_layouts_hold_the_same_normalisation(tmp_path):
+  tensors = _norms("_1", "_2") | {"norm_2/gamma:0": np.float32([7, 8, 9])}
+  keras = weights.read(_write(tmp_path / "w.h5", tensors), [NORM])[0]
+  torch = {
+    "bn.weight": np.float32([7, 8, 9]),
+    "bn.bias": np.full(3, 10, np.float32),
+    "bn.running_mean": np.full(3, 11, np.float32),
+    "bn.running_var": np.full(3, 12, np.float32),
+  }
+  found = weights.read(_write(tmp_path / "w.safetensors", torch), [NORM])[0]
+  for part in ("scale", "bias", "mean", "variance"):
+    np.testing.assert_array_equal(found["norm_2"][part], keras["norm_2"][part])
+
+
+def test_missing_and_wrong_normalisations_are_named(tmp_path):
+  one = _norms("_1")
+  assert "'norm_2/beta' of shape [3]" in _message(
+    _write(tmp_path / "one.h5", one), [NORM]
+  )
+  wrong = _norms("_1", "_2") | {"norm_2/moving_mean:0": np.ones(4, np.float32)}
+  assert "moving_mean:0': expected float32 [3]; found float32 [4]" in _message(
+    _write(tmp_path / "wrong.npz", wrong), [NORM]
+  )
