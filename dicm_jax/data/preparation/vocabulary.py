@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from dicm_jax import errors
 
-MAX_VALUES = 10_000_000
+MAX_VALUES = 5_000_000
 """Values of a learned vocabulary, at most: bounds the memory of encoding."""
 MERGE_VALUES = 4_000_000
 """Distinct values that are counted at a time: bounds the memory of counting."""
