@@ -10,10 +10,16 @@ import pytest
 
 from dicm_jax import checkpoint, experiment, train
 from dicm_jax import config as config_lib
+from dicm_jax.model import config as model_config
 from tests import toy
 
 CONFIGS = sorted(pathlib.Path(__file__).parents[1].glob("configs/*.py"))
 TWO = {"worker": 1, "server": 2}
+
+
+def head_of(model: model_config.ModelConfig) -> int:
+  """Width of the frozen head: plain squares have few principal components."""
+  return model.frozen_width if model.stored else min(model.frozen_width, 6)
 
 
 def toy_sized(config: config_lib.Config) -> config_lib.Config:
@@ -24,7 +30,6 @@ def toy_sized(config: config_lib.Config) -> config_lib.Config:
 
   fields = ("ad_id",) if config.train.id_dropout_fields else ()
   start = min(config.sparse_optimizer.start_step, 1)
-  head = config.model.frozen_width
   return changed(
     config,
     mesh=changed(config.mesh, **TWO),
@@ -32,8 +37,7 @@ def toy_sized(config: config_lib.Config) -> config_lib.Config:
       config.train, steps=3, batch_size=64, id_dropout_fields=fields
     ),
     image=changed(config.image, backbone="squeezenet", chunk=8),
-    # 40 plain squares have few principal components.
-    model=changed(config.model, frozen_width=min(head, 6)),
+    model=changed(config.model, frozen_width=head_of(config.model)),
     sparse_optimizer=changed(config.sparse_optimizer, start_step=start),
   )
 

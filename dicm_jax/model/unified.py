@@ -5,8 +5,9 @@ logit is added to the LR's. Trained jointly, the two complement one another: the
 gradient of either sees the other's logit. Trained apart, the module learns from
 the labels by itself, and the LR learns what the module leaves.
 
-Source: JD.com's talk on CNN embeddings for ad ranking, "unified model" and
-"complementary training"; no paper is known.
+Source: "CNN embedding" for the ad ranking model, a talk by M. Li and Y. Wang of
+JD.com (slides in Chinese): its unified model, structures 1 to 3, and its
+complementary training.
 """
 
 import dataclasses
