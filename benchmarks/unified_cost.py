@@ -21,7 +21,10 @@ from dicm_jax.data import click_log, sample
 PROGRAMS = {
   "LR alone": {"model.images": "none"},
   "joint, product": {"model.structure": "product"},
-  "joint, dnn": {"model.structure": "dnn"},
+  "joint, dnn": {
+    "model.structure": "dnn",
+    "dense_optimizer.learning_rate": 0.001,
+  },
 }
 
 

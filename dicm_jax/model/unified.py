@@ -40,18 +40,8 @@ class Unified(nnx.Module):
     self.config = config
     of_ids = dataclasses.replace(config, images="none")
     self.lr = lr.LR(of_ids, fields=fields, total=total, rngs=rngs)
-    make = structures.STRUCTURES[config.structure]
-    self.module = (
-      None
-      if config.images == "none"
-      else make(
-        config.image_width + config.frozen_width,
-        hidden_widths=config.hidden_widths,
-        activation=config.activation,
-        total=total,
-        rngs=rngs,
-      )
-    )
+    alone = config.images == "none"
+    self.module = None if alone else _module(config, total, rngs)
 
   def __call__(
     self,
@@ -85,3 +75,13 @@ class Unified(nnx.Module):
     vectors = inputs_lib.concat([past.vectors, past.frozen])
     x = pooling.JOINS["mean"](past._replace(vectors=vectors))
     return x, inputs_lib.concat([seen.as_ad, seen.frozen])
+
+
+def _module(config: ModelConfig, total: layers.Total, rngs: nnx.Rngs):
+  return structures.STRUCTURES[config.structure](
+    config.image_width + config.frozen_width,
+    hidden_widths=config.hidden_widths,
+    activation=config.activation,
+    total=total,
+    rngs=rngs,
+  )
