@@ -72,6 +72,12 @@ NETS = {
     f"{PAPER}, section 4.4",
     {"aggregator": "sum"},
   ),
+  "unified": Entry(
+    "an LR of ids and products of stored embeddings",
+    "Li and Wang's talk, JD.com",
+    {},
+    config="lr_unified",
+  ),
 }
 
 AGGREGATORS = {

@@ -10,6 +10,7 @@ the machine does hits both alike. The last line's value is the median over the
 pairs of time(10 million) / time(10 thousand).
 """
 
+from collections.abc import Sequence
 import dataclasses
 import pathlib
 import runpy
@@ -17,6 +18,7 @@ import time
 
 from absl import app, flags
 import jax
+from jaxtyping import Float
 import numpy as np
 
 from benchmarks import report
@@ -35,22 +37,16 @@ def main(argv: list[str]) -> None:
   del argv
   command.start(flags.FLAGS)
   data = sample.generate(0).dataset
-  runs = [Run(spread_rows(data, size)) for size in SIZES]
-  for step in range(WARM_UP):
-    for run in runs:
-      run.seconds(step)
-  times = np.array(
-    [
-      [run.seconds(step) for run in runs]
-      for step in range(WARM_UP, WARM_UP + PAIRS)
-    ]
-  )
+  values = runpy.run_path(str(QUICKSTART))["get_config"]().to_dict()
+  config = config_lib.from_dict(values)
+  runs = [
+    Run(experiment.build(config, data=spread_rows(data, size)))
+    for size in SIZES
+  ]
+  times = take_turns(runs)
   ratios = times[:, 1] / times[:, 0]
   for size, column in zip(SIZES, times.T, strict=True):
-    print(
-      f"{size:>11,} rows: median {1e3 * np.median(column):.2f} ms a step, "
-      f"min {1e3 * column.min():.2f}, max {1e3 * column.max():.2f}"
-    )
+    print(line(f"{size:>11,} rows", column))
   low, high = np.percentile(ratios, (25, 75))
   print(
     f"ratio: median {np.median(ratios):.3f}, quartiles {low:.3f} {high:.3f}"
@@ -96,11 +92,9 @@ def spread_rows(data: click_log.Dataset, num_rows: int) -> click_log.Dataset:
 class Run:
   """A training run that times its own steps."""
 
-  def __init__(self, data: click_log.Dataset):
-    values = runpy.run_path(str(QUICKSTART))["get_config"]().to_dict()
-    self.x = experiment.build(config_lib.from_dict(values), data=data)
-    self.state = self.x.state
-    self.step = train.make_train_step(self.x.program, self.state)
+  def __init__(self, x: experiment.Experiment):
+    self.x, self.state = x, x.state
+    self.step = train.make_train_step(x.program, x.state)
 
   def seconds(self, step: int) -> float:
     """Runs one step and returns its time, that of making the batch left out."""
@@ -117,6 +111,22 @@ class Run:
     self.state, loss = self.step(self.state, self.x.content, batch)
     jax.block_until_ready((self.state, loss))
     return time.perf_counter() - start
+
+
+def take_turns(runs: Sequence[Run]) -> Float[np.ndarray, "PAIRS runs"]:
+  """Seconds of each run's steps, one step of each in turn, warmed up."""
+  times = [
+    [run.seconds(step) for run in runs] for step in range(WARM_UP + PAIRS)
+  ]
+  return np.array(times[WARM_UP:])
+
+
+def line(name: str, seconds: Float[np.ndarray, " n"]) -> str:
+  """What is said of a run's times."""
+  return (
+    f"{name}: median {1e3 * np.median(seconds):.2f} ms a step, "
+    f"min {1e3 * seconds.min():.2f}, max {1e3 * seconds.max():.2f}"
+  )
 
 
 if __name__ == "__main__":

@@ -48,12 +48,15 @@ def get_config() -> config_dict.ConfigDict:
   c.model.normalize = "length"  # Attention weights: none | length | softmax.
   c.model.id_width = 12  # Paper, section 4.1.
   c.model.image_widths = (256, 64, 12)  # Paper, section 4.2.
+  c.model.frozen_head = "whitened"  # Components | stored: all of the features.
   c.model.frozen_width = 0  # Numbers of the frozen head beside the trained.
   c.model.image_nets = "shared"  # By ad and behaviour images | separate
   c.model.hidden_widths = (200, 80)  # Paper, section 4.1.
   c.model.outputs = 2  # Softmax over no click and click; 1: one logit.
   c.model.activation = "prelu"  # prelu | relu | dice
   c.model.output_activation = "linear"  # Of last layers: linear | relu.
+  c.model.structure = "product"  # Of the unified net: dot | product | dnn.
+  c.model.training = "joint"  # Of the unified net: joint | apart.
 
   c.sparse_optimizer = config_dict.ConfigDict()
   # adagrad | rowwise_adagrad | adam (lazy) | ftrl | sgd
@@ -76,6 +79,8 @@ def get_config() -> config_dict.ConfigDict:
   c.dense_optimizer.decay_steps = 200  # Paper: 24 000, of 128 000 steps.
   c.dense_optimizer.clip_norm = 0.0  # Of all gradients in one; 0: any.
   c.dense_optimizer.l2 = 0.0  # On kernels, in the gradient; 0: none.
+  c.dense_optimizer.momentum = 0.0  # Of sgd and rmsprop, < 1; 0: none.
+  c.dense_optimizer.epsilon = 0.0  # Of a divisor; 0: optax's, often 1e-8.
 
   c.checkpoint = config_dict.ConfigDict()
   c.checkpoint.every_steps = 200

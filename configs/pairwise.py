@@ -42,6 +42,8 @@ def get_config() -> config_dict.ConfigDict:
   c.dense_optimizer.learning_rate = 0.001
   c.dense_optimizer.decay_rate = 0.5
   c.dense_optimizer.decay_steps = 100
+  c.dense_optimizer.momentum = 0.0  # Of sgd and rmsprop, < 1; 0: none.
+  c.dense_optimizer.epsilon = 0.0  # Of a divisor; 0: optax's.
   c.dense_optimizer.clip_norm = 0.0  # 0: no clipping.
   c.dense_optimizer.l2 = 0.0001
 

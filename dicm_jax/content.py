@@ -14,6 +14,7 @@ from dicm_jax import state as state_lib
 from dicm_jax.data import click_log, feature_files
 from dicm_jax.data import images as images_lib
 from dicm_jax.model import backbone as backbone_lib
+from dicm_jax.model import config as model_config
 from dicm_jax.model import embed
 from dicm_jax.sharding import mesh as mesh_lib
 from dicm_jax.sharding import table
@@ -83,9 +84,9 @@ def place(
   """Lays the image table over the servers and measures the features' scale.
 
   Raises:
-    InputError: a picture cannot be decoded, or there are no vectors.
+    InputError: a picture cannot be decoded, there are no vectors, or the
+      frozen head has another width.
   """
-  frozen_width = config.model.frozen_width
   if len(data.image_names) == 0:  # One empty row, so that shapes exist.
     rows = np.zeros((1, 1), np.float32)
     placed = mesh_lib.put(mesh, mesh_lib.CONTENT, table.to_buckets(rows))
@@ -110,9 +111,24 @@ def place(
   placed = mesh_lib.put(mesh, mesh_lib.CONTENT, table.to_buckets(rows))
   return Placed(
     state_lib.Content(placed, params),
-    embed.standard_of(of_seen, frozen_width),
+    _standard(config.model, of_seen),
     of_seen.shape[1],
   )
+
+
+def _standard(
+  model: model_config.ModelConfig, features: Float[np.ndarray, "n F"]
+) -> embed.Standard:
+  """The frozen maps of what owners return."""
+  if model.frozen_head != "stored":
+    return embed.standard_of(features, model.frozen_width)
+  if model.frozen_width != features.shape[1]:
+    raise errors.InputError(
+      f"model.frozen_width: expected {features.shape[1]}, all numbers of an "
+      "image's features, with model.frozen_head='stored'; found "
+      f"{model.frozen_width}"
+    )
+  return embed.standard_of(features)
 
 
 def frozen_rows(

@@ -282,7 +282,7 @@ def _first_state(seed, program: Program, layout, params, standard):
     jax.random.key(seed),
     layout.num_rows,
     program.model.id_width,
-    stddev=0.05,
+    stddev=nets.first_stddev(program.model),
     mesh=program.mesh,
     spec=mesh_lib.BATCH,
   )

@@ -75,6 +75,18 @@ class DenseConfig(OptimizerConfig):
 
   l2: float
   """Strength of the L2 penalty on kernels; 0: none."""
+  momentum: float
+  """Share of the last step that the next one keeps, < 1; 0: optax's own, which
+  is none for sgd and rmsprop."""
+  epsilon: float
+  """What is added to a divisor; 0: optax's own, 1e-8 for rmsprop."""
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.momentum >= 1:
+      raise errors.InputError(
+        f"optimizer {self.name!r}: momentum must be < 1, found {self.momentum}"
+      )
 
 
 def _rate(config: OptimizerConfig) -> from_optax.Rate:
@@ -156,6 +168,25 @@ def make_sparse(
   return _from_step(config.start_step, made) if config.start_step else made
 
 
+_DENSE_NAME = "dense_optimizer.name"
+_OPTIONS = {"momentum": "momentum", "epsilon": "eps"}
+"""Keys that some optimisers of optax heed, and what optax calls them."""
+
+
+def _options(config: DenseConfig) -> dict[str, float]:
+  """What a config tells an optimiser of optax besides the rate."""
+  known = from_optax.options(_DENSE_NAME, config.name)
+  given = {key: getattr(config, key) for key in _OPTIONS}
+  given = {key: value for key, value in given.items() if value}
+  for key, value in given.items():
+    if _OPTIONS[key] not in known:
+      raise errors.InputError(
+        f"dense_optimizer.{key}: expected 0 where dense_optimizer.name is "
+        f"{config.name!r}, found {value}"
+      )
+  return {_OPTIONS[key]: value for key, value in given.items()}
+
+
 def make_dense(config: DenseConfig) -> optax.GradientTransformation:
   """Builds the optimiser of all parameters but the ID table.
 
@@ -167,9 +198,11 @@ def make_dense(config: DenseConfig) -> optax.GradientTransformation:
   papers, not the decoupled decay of AdamW.
 
   Raises:
-    InputError: no such optimiser.
+    InputError: no such optimiser, or a key that it does not heed is set.
   """
-  made = from_optax.make("dense_optimizer.name", config.name, _rate(config))
+  made = from_optax.make(
+    _DENSE_NAME, config.name, _rate(config), **_options(config)
+  )
   parts = []
   if config.clip_norm:
     parts.append(optax.clip_by_global_norm(config.clip_norm))

@@ -60,6 +60,9 @@ def request(
 
 def pull_back(program: Program, state: State, served: Served, gradients):
   """Gradient of the embedding layers, by the images this owner served."""
+  zeros = jax.tree.map(jnp.zeros_like, state.dense["embed"])
+  if not program.model.trained_width:  # Nobody learns: nothing travels.
+    return zeros
 
   def add(total, asked, of_images):
     part = server.pull_back(
@@ -72,7 +75,6 @@ def pull_back(program: Program, state: State, served: Served, gradients):
     )
     return jax.tree.map(jnp.add, total, part)
 
-  zeros = jax.tree.map(jnp.zeros_like, state.dense["embed"])
   return route.collect(
     program.image_route, served.images, gradients, add, zeros
   )
@@ -113,8 +115,8 @@ def _embed(program: Program, standard, params, features):
 def _answer(program: Program, standard, params, features):
   """The trained numbers, and beside them those of the frozen head."""
   trained = _embed(program, standard, params, features)
-  scaled = embed.standardise(standard, features)
-  return jnp.concatenate([trained, embed.frozen_head(standard, scaled)], 1)
+  frozen = embed.frozen_head(program.model, standard, features)
+  return jnp.concatenate([trained, frozen], 1)
 
 
 def update(

@@ -9,7 +9,7 @@ import optax
 
 from dicm_jax.model import backbone as backbone_lib
 from dicm_jax.model import config as model_config
-from dicm_jax.model import embed, layers, nets
+from dicm_jax.model import embed, nets
 from dicm_jax.sharding import route
 
 
@@ -35,5 +35,5 @@ class Program:
   def net(self, params: PyTree) -> nets.Net:
     return nnx.merge(self.net_def, params)
 
-  def embed_layers(self, params: PyTree) -> layers.MLP | embed.Separate:
+  def embed_layers(self, params: PyTree) -> embed.Layers:
     return nnx.merge(self.embed_def, params)

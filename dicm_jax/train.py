@@ -27,8 +27,8 @@ def train_on_device(
 
   def mean_loss(params, id_vectors, image_vectors):
     net = program.net(params)
-    logits = net(id_vectors, image_vectors, batch.inputs)
-    losses = batch.weight * loss.log_loss(logits, batch.label)
+    heads = nets.heads(net, id_vectors, image_vectors, batch.inputs)
+    losses = batch.weight * loss.of_heads(heads, batch.label)
     total = mesh_lib.total(batch.weight.sum(), "loss")
     return losses.sum() / total, nets.statistics(net)
 

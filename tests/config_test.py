@@ -9,8 +9,8 @@ import re
 
 import pytest
 
+from dicm_jax import any_config, config_tree, errors
 from dicm_jax import config as config_lib
-from dicm_jax import config_tree, errors
 from tests import toy
 
 CONFIGS = sorted(pathlib.Path(__file__).parents[1].glob("configs/*.py"))
@@ -38,12 +38,15 @@ OTHER = {
   "model.normalize": "softmax",
   "model.id_width": 6,
   "model.image_widths": (16, 6),
+  "model.frozen_head": "stored",
   "model.frozen_width": 8,
   "model.image_nets": "separate",
   "model.hidden_widths": (20, 9),
   "model.outputs": 1,
   "model.activation": "relu",
   "model.output_activation": "relu",
+  "model.structure": "dnn",
+  "model.training": "apart",
   "sparse_optimizer.name": "sgd",
   "sparse_optimizer.learning_rate": 0.06,
   "sparse_optimizer.decay_rate": 0.5,
@@ -59,6 +62,8 @@ OTHER = {
   "dense_optimizer.decay_steps": 7,
   "dense_optimizer.clip_norm": 0.1,
   "dense_optimizer.l2": 0.1,
+  "dense_optimizer.momentum": 0.9,
+  "dense_optimizer.epsilon": 0.1,
   "checkpoint.every_steps": 1,
   "checkpoint.keep": 1,
 }
@@ -100,13 +105,13 @@ def test_every_file_makes_a_config(path):
   spec.loader.exec_module(module)
   values = module.get_config()
   assert values.is_locked
-  config = config_lib.from_dict(values.to_dict())
+  config = any_config.from_dict(values.to_dict())
   assert json.loads(config_tree.to_json(config)) == json.loads(values.to_json())
 
 
 def test_there_are_few_keys_and_all_are_tried_here():
   keys = set(config_tree.flatten(toy.values()))
-  assert len(keys) <= 48
+  assert len(keys) <= 50
   assert keys == {*OTHER, "model.name"}
 
 
@@ -266,6 +271,8 @@ def test_decay_steps_are_positive(side, value):
     "sparse_optimizer.adaptive_l2",
     "dense_optimizer.clip_norm",
     "dense_optimizer.l2",
+    "dense_optimizer.momentum",
+    "dense_optimizer.epsilon",
   ],
 )
 @pytest.mark.parametrize("value", [-0.1, float("nan")], ids=str)
@@ -274,16 +281,25 @@ def test_strengths_are_not_negative(key, value):
   assert f"{key.split('.')[1]} must be >= 0, found {value}" in message
 
 
+def test_momentum_is_less_than_one():
+  message = error_of("dense_optimizer.momentum", 1.0)
+  assert message.endswith("momentum must be < 1, found 1.0")
+
+
 def test_start_step_is_not_negative():
   message = error_of("sparse_optimizer.start_step", -1)
   assert "start_step must be >= 0, found -1" in message
 
 
-def test_widths_are_positive_and_images_have_one_at_least():
+def test_widths_are_positive_and_images_have_one_or_a_frozen_head():
   for value in ([], [0], [16, -1]):
     assert error_of("model.image_widths", value).startswith(
       "model.image_widths: expected "
     )
+  made = toy.values(
+    model__name="unified", model__image_widths=(), model__frozen_width=8
+  ).model
+  assert (made.trained_width, made.image_vector) == (0, 8)
   assert "model.hidden_widths" in error_of("model.hidden_widths", [20, 0])
 
 
@@ -296,6 +312,9 @@ def test_widths_are_positive_and_images_have_one_at_least():
     ("model.images", "behavior", "behaviour"),
     ("model.aggregator", "multi_query_attention", "multi_query_attentive"),
     ("model.normalize", "sofmax", "softmax"),
+    ("model.frozen_head", "sored", "stored"),
+    ("model.structure", "produkt", "product"),
+    ("model.training", "join", "joint"),
   ],
 )
 def test_unknown_name_gives_the_nearest(key, value, nearest):

@@ -1,8 +1,9 @@
 """Every base net and aggregator trains on a mesh as on one device."""
 
+import numpy as np
 import pytest
 
-from dicm_jax.model import aggregators, nets
+from dicm_jax.model import aggregators, nets, structures
 from tests import toy
 from tests.train_test import assert_same_run
 
@@ -12,6 +13,16 @@ OPTIONS = {
   "ffm": {"model__id_width": 13, "model__image_widths": (16, 12)},
   "lr": {"model__id_width": 1},
   "prerank": {"model__aggregator": "sum"},
+  "unified": {
+    "model__id_width": 1,
+    "model__image_widths": (),
+    "model__frozen_head": "stored",
+    "model__frozen_width": 512,
+    "sparse_optimizer__name": "ftrl",
+    "sparse_optimizer__learning_rate": 1.0,
+    "sparse_optimizer__l1": 0.001,
+    "dense_optimizer__momentum": 0.9,
+  },
 }
 """What is particular to a net."""
 NEEDS_HEAD = {"simtier", "target_attention"}
@@ -28,6 +39,21 @@ def test_net_trains_on_a_mesh_as_on_one_device(name):
   found = trained(2, 4, **options)
   assert_same_run(found, trained(1, 1, **options))
   assert found[1][-1] < found[1][0]  # It learned something at all.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("training", ["joint", "apart"])
+@pytest.mark.parametrize("structure", structures.STRUCTURES)
+def test_structure_trains_on_a_mesh_as_on_one_device(structure, training):
+  options = OPTIONS["unified"] | {
+    "model__name": "unified",
+    "model__structure": structure,
+    "model__training": training,
+  }
+  found, expected = trained(2, 4, **options), trained(1, 1, **options)
+  assert_same_run(found, expected)
+  held = [np.asarray(run[0].ids) == 0 for run in (found, expected)]
+  np.testing.assert_array_equal(*held)
 
 
 @pytest.mark.slow

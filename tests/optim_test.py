@@ -171,6 +171,46 @@ def test_dense_penalty_is_on_kernels_after_the_clipping_before_adam():
   np.testing.assert_allclose(found["bias"], jnp.full(2, 1.0), rtol=1e-5)
 
 
+def test_rmsprop_with_momentum_and_epsilon_equals_a_loop():
+  """v and m as in Tieleman and Hinton's lecture 6e, m over the steps made."""
+  options = {"learning_rate": 0.1, "momentum": 0.9, "epsilon": 0.5}
+  optimizer = optim.make_dense(touches.dense("rmsprop", **options))
+  value = jnp.array([1.0, -2.0])
+  slots = optimizer.init(value)
+  w, v, m = np.array([1.0, -2.0]), 0.0, 0.0
+  for g in np.random.default_rng(0).normal(size=(20, 2)):
+    update, slots = optimizer.update(jnp.asarray(g, jnp.float32), slots, value)
+    value = optax.apply_updates(value, update)
+    v = 0.9 * v + 0.1 * g**2
+    m = 0.9 * m + 0.1 * g / np.sqrt(v + 0.5)
+    w = w - m
+  # 20 steps in 32 bits.
+  np.testing.assert_allclose(value, w, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("name", "key"),
+  [("adam", "momentum"), ("lion", "momentum"), ("sgd", "epsilon")],
+)
+def test_key_that_a_dense_optimiser_does_not_heed_is_refused(name, key):
+  with pytest.raises(errors.InputError) as caught:
+    optim.make_dense(touches.dense(name, **{key: 0.5}))
+  assert str(caught.value) == (
+    f"dense_optimizer.{key}: expected 0 where dense_optimizer.name is "
+    f"{name!r}, found 0.5"
+  )
+
+
+def test_momentum_sums_the_steps_of_sgd():
+  options = {"learning_rate": 1.0, "momentum": 0.5}
+  optimizer = optim.make_dense(touches.dense("sgd", **options))
+  slots, seen = optimizer.init(jnp.zeros(())), []
+  for _ in range(3):
+    update, slots = optimizer.update(jnp.ones(()), slots)
+    seen.append(float(-update))
+  assert seen == [1, 1.5, 1.75]
+
+
 def _penalty(strength: float, inverse_counts, **options):
   config = touches.sparse(
     "sgd", learning_rate=1.0, adaptive_l2=strength, **options

@@ -71,12 +71,18 @@ def _whitening(
 
 
 def frozen_head(
-  standard: Standard, standardised: Float[Array, "n F"]
+  config: ModelConfig, standard: Standard, features: Float[Array, "n F"]
 ) -> Float[Array, "n Z"]:
-  """Whitened principal components: unit variance, no correlation."""
+  """The numbers that an owner returns beside the trained ones.
+
+  Either whitened principal components, of unit variance and no correlation,
+  or the features as they are stored, at length 1.
+  """
+  if config.stored:
+    return layers.unit(features)
   if standard.whiten is None:
-    return standardised[:, :0]
-  return standardised @ standard.whiten
+    return features[:, :0]
+  return standardise(standard, features) @ standard.whiten
 
 
 def standardise(
@@ -86,6 +92,13 @@ def standardise(
   shape = features.shape
   centred = features - jnp.broadcast_to(standard.mean, shape)
   return centred * jnp.broadcast_to(standard.inverse_stddev, shape)
+
+
+class Untrained(nnx.Module):
+  """No layers: vectors of no numbers, where the frozen head is all."""
+
+  def __call__(self, features: Float[Array, "n F"]) -> Float[Array, "n 0"]:
+    return features[:, :0]
 
 
 class Separate(nnx.Module):
@@ -106,20 +119,26 @@ class Separate(nnx.Module):
     return jnp.concatenate([self.behaviour(features), self.ad(features)], 1)
 
 
+Layers = layers.MLP | Separate | Untrained
+
+
 def image_layers(
   features: int, config: ModelConfig, *, rngs: nnx.Rngs
-) -> layers.MLP | Separate:
+) -> Layers:
   """Trainable layers F -> 256 -> 64 -> 12, linear at the end.
 
   Two such networks, and vectors of 2 D, where ad and behaviour images have one
-  each. An owner sees its own images, not the batch, so that Dice becomes PReLU
-  here.
+  each; none where the config gives no widths. An owner sees its own images, not
+  the batch, so that Dice becomes PReLU here.
 
   Args:
     features: F, width of the frozen features (VGG16 fc6: 4096).
     config: widths, activations, and how many networks.
     rngs: stream of the initial weights.
   """
+
+  if not config.image_widths:
+    return Untrained()
 
   def make() -> layers.MLP:
     return layers.MLP(

@@ -1,5 +1,7 @@
 """From a net's outputs to a logit, and from logits to the loss."""
 
+from collections.abc import Sequence
+
 import jax
 from jaxtyping import Array, Float
 
@@ -24,3 +26,21 @@ def log_loss(
   [0.6930999755859375]
   """
   return jax.nn.softplus(logits) - labels * logits
+
+
+def of_heads(
+  heads: Sequence[Float[Array, " b"]], labels: Float[Array, " b"]
+) -> Float[Array, " b"]:
+  """Cross-entropy of the prediction, with the gradient of all heads' sum.
+
+  >>> one, zero = jax.numpy.ones(1), jax.numpy.zeros(1)
+  >>> of_heads([zero, one], one).tolist() == log_loss(zero, one).tolist()
+  True
+
+  Args:
+    heads: logits that learn, the prediction first.
+    labels: of each sample.
+  """
+  prediction, *others = (log_loss(head, labels) for head in heads)
+  unseen = (loss - jax.lax.stop_gradient(loss) for loss in others)
+  return sum(unseen, start=prediction)

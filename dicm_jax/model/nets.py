@@ -3,13 +3,32 @@
 from collections.abc import Callable
 
 from flax import nnx
+from jaxtyping import Array, Float
 
 from dicm_jax import errors
-from dicm_jax.model import dcnv2, dicm, din, ffm, layers, lr, pooling, prerank
+from dicm_jax.model import (
+  dcnv2,
+  dicm,
+  din,
+  ffm,
+  layers,
+  lr,
+  pooling,
+  prerank,
+  unified,
+)
 from dicm_jax.model.config import ModelConfig
-from dicm_jax.model.inputs import Fields
+from dicm_jax.model.inputs import Fields, Inputs
 
-Net = dcnv2.DCNv2 | dicm.DICM | din.DIN | ffm.FFM | lr.LR | prerank.PreRank
+Net = (
+  dcnv2.DCNv2
+  | dicm.DICM
+  | din.DIN
+  | ffm.FFM
+  | lr.LR
+  | prerank.PreRank
+  | unified.Unified
+)
 
 NETS: dict[str, Callable[..., Net]] = {
   "dcnv2": dcnv2.DCNv2,
@@ -18,6 +37,7 @@ NETS: dict[str, Callable[..., Net]] = {
   "ffm": ffm.FFM,
   "lr": lr.LR,
   "prerank": prerank.PreRank,
+  "unified": unified.Unified,
 }
 
 
@@ -34,6 +54,7 @@ def check(config: ModelConfig) -> None:
       "model.hidden_widths: expected at least one width with "
       "model.name='dcnv2', found none"
     )
+  _check_images(config)
   if config.name != "dicm" and config.output_activation != "linear":
     raise errors.InputError(
       "model.output_activation: expected linear unless model.name='dicm', "
@@ -44,6 +65,23 @@ def check(config: ModelConfig) -> None:
       f"model.aggregator: expected one of {', '.join(pooling.JOINS)} with "
       "model.name='prerank', whose user tower sees no ad; found "
       f"{config.aggregator!r}"
+    )
+
+
+def _check_images(config: ModelConfig) -> None:
+  """Refuses pictures of which the net would see nothing, or half a pair."""
+  if config.name == "unified" and config.images not in ("both", "none"):
+    raise errors.InputError(
+      "model.images: expected both or none with model.name='unified', which "
+      "compares the ad's picture with the behaviours'; found "
+      f"{config.images!r}"
+    )
+  reads_head = config.name == "unified" or config.aggregator == "simtier"
+  if config.images != "none" and not config.image_widths and not reads_head:
+    raise errors.InputError(
+      "model.image_widths: expected at least one width unless "
+      "model.name='unified' or model.aggregator='simtier', which read the "
+      "frozen head; found none"
     )
 
 
@@ -72,6 +110,27 @@ def make(
       "with history = true, found none in the data set"
     )
   return NETS[config.name](config, fields=fields, total=total, rngs=rngs)
+
+
+def heads(
+  net: Net,
+  ids: Float[Array, "U D"],
+  images: Float[Array, "V E"],
+  inputs: Inputs,
+) -> list[Float[Array, " b"]]:
+  """The logits that learn from the labels; the first is the prediction.
+
+  One but for a net whose parts learn apart. Arguments as DICM's.
+  """
+  if isinstance(net, unified.Unified):
+    return net.heads(ids, images, inputs)
+  return [net(ids, images, inputs)]
+
+
+def first_stddev(config: ModelConfig) -> float:
+  """Standard deviation of the ID rows' first values."""
+  # The unified net's rows are weights, which an L1 penalty is to keep at 0.
+  return 0.0 if config.name == "unified" else 0.05
 
 
 def statistics(net: nnx.Module) -> dict:

@@ -8,6 +8,7 @@ from flax import nnx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dicm_jax.model import layers
 from dicm_jax.model.behaviours import Behaviours, Queries, Widths
 
 
@@ -31,15 +32,10 @@ class SimTier(nnx.Module):
     self, behaviours: Behaviours, queries: Queries
   ) -> Float[Array, "b _"]:
     entry, sample = behaviours.pairs
-    ads, clicks = _unit(queries.frozen), _unit(behaviours.frozen)
+    ads = layers.unit(queries.frozen)
+    clicks = layers.unit(behaviours.frozen)
     cosine = jnp.sum(ads[sample] * clicks[entry], axis=1)
     tier = jnp.floor((cosine + 1) / 2 * self.TIERS).astype(jnp.int32)
     tier = jnp.clip(tier, 0, self.TIERS - 1)
     counts = jnp.zeros((len(ads), self.TIERS))
     return jnp.log1p(counts.at[sample, tier].add(1, mode="drop"))
-
-
-def _unit(vectors: Float[Array, "n Z"]) -> Float[Array, "n Z"]:
-  """Scaled to length 1; a vector of zeros stays one."""
-  length = jnp.linalg.norm(vectors, axis=1, keepdims=True)
-  return vectors / jnp.maximum(length, 1e-9)

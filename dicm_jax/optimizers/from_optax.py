@@ -1,6 +1,6 @@
 """The optimisers of optax, by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 import inspect
 
 import jax
@@ -15,7 +15,8 @@ Rate = float | optax.Schedule
 FIRST = "learning_rate"
 """First parameter of every optimiser of optax."""
 
-Maker = Callable[[Rate], optax.GradientTransformation]
+Maker = Callable[..., optax.GradientTransformation]
+"""learning_rate, ... -> optimiser."""
 
 
 def makers() -> dict[str, Maker]:
@@ -38,23 +39,37 @@ def makers() -> dict[str, Maker]:
   }
 
 
-def make(key: str, name: str, rate: Rate) -> optax.GradientTransformation:
+def options(key: str, name: str) -> Set[str]:
+  """Names of all that an optimiser may be told.
+
+  Args:
+    key: as `make`.
+    name: as `make`.
+
+  Raises:
+    InputError: no such optimiser.
+  """
+  return inspect.signature(_maker(key, name)).parameters.keys()
+
+
+def make(
+  key: str, name: str, rate: Rate, **given: float
+) -> optax.GradientTransformation:
   """Makes an optimiser of optax.
 
   Args:
     key: the config key that the name is from, for error messages.
     name: e.g. adam.
     rate: the learning rate; a schedule is more than some optimisers take.
+    **given: more that it is told, some of `options`.
 
   Raises:
     InputError: no such optimiser, or it needs more than a learning rate to be
       made or more than gradients and parameters to run.
   """
-  known = makers()
-  if name not in known:
-    raise errors.unknown_name(key, name, known)
+  maker = _maker(key, name)
   try:
-    optimizer = known[name](rate)
+    optimizer = maker(rate, **given)
     _trace(optimizer)
   # Whatever an optimiser raises that lacks something.
   except Exception as e:
@@ -64,6 +79,13 @@ def make(key: str, name: str, rate: Rate) -> optax.GradientTransformation:
       f"gradients alone, found {name!r}: {e}"
     ) from e
   return optimizer
+
+
+def _maker(key: str, name: str) -> Maker:
+  known = makers()
+  if name not in known:
+    raise errors.unknown_name(key, name, known)
+  return known[name]
 
 
 def _trace(optimizer: optax.GradientTransformation) -> None:

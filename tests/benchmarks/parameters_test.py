@@ -42,6 +42,7 @@ COUNTS = {
   "ffm": 1 + 3 + 1 + 3 * 3,  # Two biases, the numbers, a number a pair.
   "lr": 1 + 3 + 1,
   "prerank": mlp(AD, 7, 6, 10) + mlp(USER, 7, 6, 10),
+  "unified": 1 + 3 + 1,  # Without pictures, the LR.
 }
 
 
@@ -49,6 +50,16 @@ COUNTS = {
 def test_count_equals_one_by_hand(name):
   config = hand_made.config(name)
   assert parameters.of_net(config, hand_made.FIELDS) == COUNTS[name]
+
+
+@pytest.mark.parametrize(
+  ("structure", "module"),
+  [("dot", 1 + 1), ("product", 5 + 1), ("dnn", mlp(10, 7, 6, 8, 1))],
+)
+def test_module_count_equals_one_by_hand(structure, module):
+  config = hand_made.config("unified", images="both", structure=structure)
+  found = parameters.of_net(config, hand_made.FIELDS)
+  assert found == COUNTS["unified"] + module
 
 
 def test_statistics_are_no_parameters():

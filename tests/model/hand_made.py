@@ -37,12 +37,15 @@ def config(name: str, **overrides) -> ModelConfig:
     "normalize": "none",
     "id_width": 4,
     "image_widths": (5,),
+    "frozen_head": "whitened",
     "frozen_width": 0,
     "image_nets": "shared",
     "hidden_widths": (7, 6),
     "outputs": 1,
     "activation": "prelu",
     "output_activation": "linear",
+    "structure": "product",
+    "training": "joint",
   }
   return ModelConfig(name=name, **(values | overrides))
 

@@ -232,6 +232,16 @@ def assert_says(refused, *parts: str):
         "found 'attentive'",
       ),
     ),
+    (
+      "unified",
+      {"images": "ad"},
+      ("model.images", "expected both or none", "found 'ad'"),
+    ),
+    (
+      "dicm",
+      {"images": "both", "image_widths": (), "frozen_width": 5},
+      ("model.image_widths", "expected at least one", "found none"),
+    ),
   ],
 )
 def test_check_refuses_what_a_net_cannot_use(name, overrides, says):

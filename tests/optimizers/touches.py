@@ -14,6 +14,7 @@ CONFIG = {
   "decay_steps": 10,
   "clip_norm": 0.0,
 }
+DENSE = CONFIG | {"l2": 0.0, "momentum": 0.0, "epsilon": 0.0}
 SPARSE = CONFIG | {"l1": 0.0, "l2": 0.0, "adaptive_l2": 0.0, "start_step": 0}
 
 
@@ -22,7 +23,7 @@ def sparse(name: str, **overrides) -> optim.SparseConfig:
 
 
 def dense(name: str, **overrides) -> optim.DenseConfig:
-  return optim.DenseConfig(name=name, **(CONFIG | {"l2": 0.0} | overrides))
+  return optim.DenseConfig(name=name, **(DENSE | overrides))
 
 
 def first_rows() -> np.ndarray:
