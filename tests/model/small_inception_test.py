@@ -175,6 +175,7 @@ def test_every_mesh_learns_the_same():
   )
 
 
+@pytest.mark.slow
 def test_training_fits_targets_and_evaluation_sees_no_batch():
   definition, params = split(small())
   adam = optax.adam(0.003)
