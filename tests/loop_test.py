@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from dicm_jax import checkpoint, errors, evaluate, loop, workdir
+from dicm_jax import checkpoint, errors, evaluate, loop, predict, workdir
 from tests import checkpoint_test, toy
 
 LENGTH = {
@@ -105,7 +105,7 @@ def test_loss_that_is_no_number_stops_the_run(tmp_path, monkeypatch):
 def test_row_that_no_batch_reads_counts_too(monkeypatch):
   x = toy.build(train__batch_size=512)
   batch = next(x.batches(0, 1))
-  is_sound = loop.predict_lib.make_check(x.program, x.state)
+  is_sound = predict.make_check(x.program, x.state)
   assert is_sound(x.state, x.content, batch)
   unread = x.state.ids.at[-1, -1, -1].set(np.nan)
   assert not is_sound(x.state._replace(ids=unread), x.content, batch)
