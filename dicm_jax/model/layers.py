@@ -20,8 +20,9 @@ def alone(x: Array) -> Array:
 def unit(vectors: Float[Array, "n Z"]) -> Float[Array, "n Z"]:
   """Scales vectors to length 1; one of zeros stays as it is.
 
-  >>> unit(jnp.array([[3.0, 4.0], [0.0, 0.0]])).round(4).tolist()
-  [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+  >>> made = unit(jnp.array([[3.0, 4.0], [0.0, 0.0]]))
+  >>> [[round(x, 4) for x in row] for row in made.tolist()]
+  [[0.6, 0.8], [0.0, 0.0]]
   """
   length = jnp.linalg.norm(vectors, axis=1, keepdims=True)
   return vectors / jnp.maximum(length, 1e-9)
