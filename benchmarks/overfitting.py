@@ -49,11 +49,11 @@ def measured(seed: int) -> dict[str, variants.Scores]:
   out = {}
   for steps in LENGTHS:
     made = variants.Variant(values=schedule(steps))
-    out[f"no warm-up, {steps} steps"] = variants.score(
+    out[f"all days, {steps} steps"] = variants.score(
       made, seed, world.dataset
     )
     warmed = variants.warm_up_scores(seed, world, first=schedule(steps))
-    for mode in ("partial", "full"):
+    for mode in variants.WARM_UPS:
       out[f"{mode} after {steps}"] = warmed[mode]
   for name, scores in out.items():
     print(f"seed {seed}: {name}: {scores['gauc']:.4f}", flush=True)
