@@ -49,9 +49,7 @@ def measured(seed: int) -> dict[str, variants.Scores]:
   out = {}
   for steps in LENGTHS:
     made = variants.Variant(values=schedule(steps))
-    out[f"all days, {steps} steps"] = variants.score(
-      made, seed, world.dataset
-    )
+    out[f"all days, {steps} steps"] = variants.score(made, seed, world.dataset)
     warmed = variants.warm_up_scores(seed, world, first=schedule(steps))
     for mode in variants.WARM_UPS:
       out[f"{mode} after {steps}"] = warmed[mode]

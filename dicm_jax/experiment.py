@@ -247,7 +247,7 @@ def _routes(probed: list[pipeline.Probed], mesh: Mesh):
   """Routes with room for the largest group that the first batches send."""
   servers = mesh.shape[mesh_lib.SERVER]
   id_group, image_group = (
-    max(route.largest_group(rows, owners) for rows in asked)
+    max(1, *(route.largest_group(rows, owners) for rows in asked))
     for asked, owners in (
       ([piece.id_rows for piece in probed], mesh.size),
       ([piece.image_rows for piece in probed], servers),

@@ -167,3 +167,9 @@ def test_step_donates_its_state():
   state = jax.tree.map(lambda leaf: leaf.copy(), x.state)
   step(state, x.content, batch)
   assert state.ids.is_deleted()
+
+
+def test_route_of_no_images_has_room():
+  """Arrays of no size are none that a step could be compiled for."""
+  route = toy.build(1, 2, model__images="none").program.image_route
+  assert (route.capacity, route.spill) == (1, 1)
