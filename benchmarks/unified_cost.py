@@ -1,4 +1,4 @@
-"""What does an embedding module cost a large LR? Little, in time and memory.
+"""What does an embedding module cost a large LR, in time and in memory?
 
 python -m benchmarks.unified_cost [--cpu_devices=8]
 

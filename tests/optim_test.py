@@ -75,6 +75,31 @@ def test_untouched_rows_and_slots_stay_as_they_are(name):
     assert moved == [[0b00110100, 1], [0b11000000, 0]]
 
 
+def _temporary_bytes(optimizer, num_slots: int, width: int) -> int:
+  """Memory of a compiled update of 900 rows besides the donated tables."""
+  shard = jax.ShapeDtypeStruct((256, num_slots, width), jnp.float32)
+  rows = jax.ShapeDtypeStruct((900,), jnp.int32)
+  gradients = jax.ShapeDtypeStruct((900, width), jnp.float32)
+
+  def update(shard, slots, rows, gradients):
+    return optim.update_rows(optimizer, shard, slots, rows, gradients)
+
+  slots = jax.eval_shape(optimizer.init, shard)
+  step = jax.jit(update, donate_argnums=(0, 1))
+  made = step.lower(shard, slots, rows, gradients).compile()
+  return made.memory_analysis().temp_size_in_bytes
+
+
+@pytest.mark.parametrize("width", [1, WIDTH])
+@pytest.mark.parametrize("name", sorted(optim.SPARSE))
+def test_memory_of_an_update_does_not_depend_on_the_tables_size(name, width):
+  """Rows of one number, or slots, are the case that XLA copied whole."""
+  optimizer = optim.make_sparse(touches.sparse(name))
+  small, large = (_temporary_bytes(optimizer, n, width) for n in (40, 4000))
+  # A table of 4000 slots has 4 MB a number; small ones are padded a little.
+  assert large <= small + 1024
+
+
 def test_rows_updated_in_parts_count_as_one_step():
   optimizer = optim.make_sparse(
     touches.sparse("adam", decay_rate=0.5, decay_steps=2)

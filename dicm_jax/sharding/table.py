@@ -91,15 +91,15 @@ def init_normal(
   return jax.jit(make, out_shardings=NamedSharding(mesh, spec))(key)
 
 
-def _flat(shard):
-  return shard.reshape(-1, *shard.shape[2:])
+def _place(shard, rows: Int[jax.Array, " K"]):
+  """Bucket and slot of rows in the shard that owns them; outside if EMPTY.
 
-
-def _index(shard, rows: Int[jax.Array, " K"]) -> Int[jax.Array, " K"]:
-  """Flat index of rows in the shard that owns them; out of range if EMPTY."""
-  buckets, num_slots = shard.shape[:2]
-  inside = _bucket_of(rows) % buckets * num_slots + rows // BUCKETS
-  return jnp.where(rows == EMPTY, buckets * num_slots, inside)
+  Both, in place of an index into the shard laid flat: XLA lays a flat table of
+  rows of one number out anew, and copies it whole for every write.
+  """
+  buckets = shard.shape[0]
+  bucket = _bucket_of(rows) % buckets
+  return jnp.where(rows == EMPTY, buckets, bucket), rows // BUCKETS
 
 
 def read(
@@ -107,7 +107,7 @@ def read(
   rows: Int[jax.Array, " K"],
 ) -> Shaped[jax.Array, " K *rest"]:
   """Reads rows from the shard that owns them; EMPTY rows read as zeros."""
-  return _flat(shard).at[_index(shard, rows)].get(mode="fill", fill_value=0)
+  return shard.at[_place(shard, rows)].get(mode="fill", fill_value=0)
 
 
 def write(
@@ -116,5 +116,4 @@ def write(
   values: Shaped[jax.Array, " K *rest"],
 ) -> Shaped[jax.Array, " buckets slots *rest"]:
   """Writes distinct rows into the shard that owns them; skips EMPTY."""
-  index = _index(shard, rows)
-  return _flat(shard).at[index].set(values, mode="drop").reshape(shard.shape)
+  return shard.at[_place(shard, rows)].set(values, mode="drop")
