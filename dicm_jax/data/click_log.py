@@ -74,6 +74,8 @@ class ClickLog:
   """User key of each group: the unit over which GAUC averages."""
   time: Int[np.ndarray, " G"] | None = None
   """Milliseconds since 1970 of each group; None: unknown."""
+  query: Int[np.ndarray, " G"] | None = None
+  """What the user of each group searched for, a place in Dataset.queries."""
   true_probability: Float[np.ndarray, " n"] | None = None
   """P(click) of each sample where a simulator knows it."""
 
@@ -99,6 +101,10 @@ class Dataset:
   """Encoded picture (JPEG, PNG, ...) of each image row, perhaps on disk."""
   no_image: int | None = None
   """Image row of ads without a picture; None: every ad has one."""
+  titles: Sequence[str] | None = None
+  """Title of each image row, empty where there is none; None: nobody knows."""
+  queries: Sequence[str] = ()
+  """The distinct search queries."""
   frozen: Callable[[str], Float[np.ndarray, "R F"] | None] = lambda _: None
   """Frozen features that were computed before, by the encoder's digest."""
   digest: str = ""

@@ -16,7 +16,12 @@ import numpy as np
 
 from dicm_jax import errors
 from dicm_jax.data import click_log, history
-from dicm_jax.data.simulator import appearance, click_model, traffic
+from dicm_jax.data.simulator import (
+  appearance,
+  click_model,
+  traffic,
+  wording,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -159,7 +164,7 @@ def generate(
   scales = scales or click_model.Scales()
   catalogue = catalogue or load_catalogue()
   # A stream for each purpose: changing one leaves the draws of the others.
-  draws = np.random.Generator(np.random.PCG64(seed)).spawn(3)
+  draws = np.random.Generator(np.random.PCG64(seed)).spawn(4)
   parameters = click_model.draw_parameters(
     draws[0],
     scales,
@@ -171,12 +176,17 @@ def generate(
   shown = traffic.draw_traffic(
     draws[1], parameters.popularity, num_users=num_users, num_days=num_days
   )
+  query = wording.draw_queries(
+    draws[3],
+    parameters.taste[shown.user],
+    parameters.category_taste[shown.user],
+  )
   clicks, cut = _click(
     draws[2], shown, catalogue, parameters, scales.noise, max_history
   )
   _log.info("sample: %d behaviours cut (max_history=%d)", cut, max_history)
   return Sample(
-    dataset=_dataset(shown, clicks, catalogue, num_users, num_days - 1),
+    dataset=_dataset(shown, clicks, query, catalogue, num_users, num_days - 1),
     truth=_truth(shown, catalogue, parameters, scales, num_days - 1),
     behaviours_cut=cut,
   )
@@ -222,6 +232,7 @@ def _click(
 def _dataset(
   shown: traffic.Traffic,
   clicks: _Clicks,
+  query: Int[np.ndarray, " G"],
   catalogue: Catalogue,
   num_users: int,
   last_day: int,
@@ -251,23 +262,31 @@ def _dataset(
   )
   return click_log.Dataset(
     features=features,
-    train=_split(shown, clicks, vocabulary, ~in_test),
-    test=_split(shown, clicks, vocabulary, in_test),
+    train=_split(shown, clicks, query, vocabulary, ~in_test),
+    test=_split(shown, clicks, query, vocabulary, in_test),
     image_names=catalogue.names,
     image_bytes=catalogue.pictures,
-    digest=_digest(shown, clicks, catalogue),
+    titles=wording.titles(
+      catalogue.attributes,
+      [catalogue.category_names[c] for c in catalogue.category],
+    ),
+    queries=wording.queries(catalogue.category_names),
+    digest=_digest(shown, clicks, query, catalogue),
     notice=NOTICE,
   )
 
 
 def _digest(
-  shown: traffic.Traffic, clicks: _Clicks, catalogue: Catalogue
+  shown: traffic.Traffic,
+  clicks: _Clicks,
+  query: Int[np.ndarray, " G"],
+  catalogue: Catalogue,
 ) -> str:
   """SHA-256 of the pictures and of all that was drawn."""
   found = hashlib.sha256()
   for picture in catalogue.pictures:
     found.update(picture)
-  for drawn in (shown.user, shown.day, shown.image, clicks.label):
+  for drawn in (shown.user, shown.day, shown.image, clicks.label, query):
     found.update(drawn.tobytes())
   return found.hexdigest()
 
@@ -287,6 +306,7 @@ def _rows(seen: Int[np.ndarray, " s"], size: int) -> Int[np.ndarray, " size"]:
 def _split(
   shown: traffic.Traffic,
   clicks: _Clicks,
+  query: Int[np.ndarray, " G"],
   vocabulary: _Vocabulary,
   keep: Bool[np.ndarray, " G"],
 ) -> click_log.ClickLog:
@@ -318,6 +338,7 @@ def _split(
     group=(np.cumsum(keep) - 1)[shown.group[samples]],
     user=user,
     time=shown.day[groups] * MS_A_DAY,
+    query=query[groups],
     true_probability=clicks.probability[samples],
   )
 

@@ -34,5 +34,6 @@ def groups(
     group=(np.cumsum(keep) - 1)[log.group[samples]],
     user=log.user[kept],
     time=some(log.time, kept),
+    query=some(log.query, kept),
     true_probability=some(log.true_probability, samples),
   )

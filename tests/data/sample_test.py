@@ -253,3 +253,20 @@ def test_digest_tells_samples_apart(made, catalogue):
 def test_numbers_out_of_range_are_refused():
   with pytest.raises(ValueError, match="num_days=2"):
     sample.generate(num_days=2)
+
+
+def test_every_page_view_has_a_query_and_every_photograph_a_title(made):
+  data = made.dataset
+  assert len(data.titles) == len(data.image_names)
+  for log in (data.train, data.test):
+    assert log.query.shape == (log.num_groups,)
+    assert log.query.min() >= 0 and log.query.max() < len(data.queries)
+
+
+def test_items_that_share_words_with_the_query_are_clicked_more_often(made):
+  data, log = made.dataset, made.dataset.test
+  query = [set(data.queries[i].split()) for i in log.query[log.group]]
+  title = [set(data.titles[i].split()) for i in log.ad_image]
+  shared = np.array([len(q & t) for q, t in zip(query, title, strict=True)])
+  rates = [log.label[shared == n].mean() for n in range(3)]
+  assert rates[0] + 0.05 < rates[1] < rates[2] - 0.05

@@ -39,11 +39,13 @@ def test_kept_groups_keep_their_samples_and_nothing_else():
     assert of_sample(made, new) == of_sample(LOG, old)
 
 
-def test_times_follow_where_they_are_known():
+def test_times_and_queries_follow_where_they_are_known():
   times = np.arange(LOG.num_groups)
-  log = dataclasses.replace(LOG, time=times)
+  log = dataclasses.replace(LOG, time=times, query=times + 1)
   keep = times % 3 == 1
-  assert selection.groups(log, keep).time.tolist() == times[keep].tolist()
+  made = selection.groups(log, keep)
+  assert made.time.tolist() == times[keep].tolist()
+  assert made.query.tolist() == (times[keep] + 1).tolist()
 
 
 def test_everything_kept_changes_nothing():
