@@ -105,7 +105,7 @@ class Prepared(tfds.core.GeneratorBasedBuilder):
   ) -> Iterator[tuple[int, dict[str, Any]]]:
     number = 0
     for file in self._files(folder):
-      for batch in pq.ParquetFile(file).iter_batches(1024):
+      for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(1024):
         for row in batch.to_pylist():
           yield number, _example(row, batch.schema)
           number += 1

@@ -167,7 +167,8 @@ def check_columns(
 
 
 def _parquet(path, names) -> Iterator[Block]:
-  file = pq.ParquetFile(path)
+  # Else all that was read stays in memory until the end of the file.
+  file = pq.ParquetFile(path, pre_buffer=False)
   check_columns(path, file.schema_arrow.names, names)
   names = list(names or file.schema_arrow.names)
   for name in names:

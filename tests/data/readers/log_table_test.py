@@ -279,6 +279,22 @@ def test_quoted_line_breaks_are_one_row(tmp_path):
   assert [row["words"] for row in found] == [["one", "two"], []]
 
 
+def test_what_was_read_of_a_parquet_file_is_let_go(tmp_path):
+  path, rows, size = tmp_path / "log.parquet", 20_000, 200
+  block = pa.table({"title": ["x" * size] * rows})
+  with pq.ParquetWriter(
+    path, block.schema, compression="none", use_dictionary=False
+  ) as out:
+    for _ in range(20):
+      out.write_table(block)
+  del block
+  before = pa.total_allocated_bytes()
+  blocks = table.raw_blocks(path, None, source.Bad("stop"))
+  held = max(pa.total_allocated_bytes() - before for _ in blocks)
+  # Two blocks, or so, of a file of 80 MB.
+  assert held < 3 * source.BLOCK_ROWS * size
+
+
 def test_items_repeat_no_key(tmp_path):
   wanted = schema_file.from_dict(
     {
