@@ -38,6 +38,8 @@ def values(**overrides) -> config_lib.Config:
     "image.weights": "",
     "image.mode": "features",
     "image.chunk": 8,
+    "text.length": 4,
+    "text.buckets": 50,
     "model.name": "dicm",
     "model.images": "both",
     "model.aggregator": "multi_query_attentive",
