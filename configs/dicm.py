@@ -42,6 +42,8 @@ def get_config() -> config_dict.ConfigDict:
   # features: encoded once | pixels: in each step | titles, by text_cnn.
   c.image.mode = "features"
   c.image.chunk = 256  # Images an owner embeds at a time.
+  # Where all content lies: device | host: memory of each process | file.
+  c.image.tier = "device"
 
   c.text = config_dict.ConfigDict()  # Of titles alone.
   c.text.length = 16  # Words of a title.

@@ -9,6 +9,7 @@ from dicm_jax.model import nets, text_cnn
 
 WARM_UP_MODES = ("none", "partial", "full")
 IMAGE_MODES = ("features", "pixels", "titles")
+TIERS = ("device", "host", "file")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,14 @@ class Image:
   a text CNN reads them, and no pictures."""
   chunk: int
   """Images that an owner embeds at a time."""
+  tier: str
+  """Where the content table lies: device; host, in the memory of each process;
+  or file, mapped from a disk. Other than on devices, it may be larger than all
+  their memory, and of a row only what a batch asks for goes there."""
+
+  def __post_init__(self):
+    if self.tier not in TIERS:
+      raise errors.unknown_name("image.tier", self.tier, TIERS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

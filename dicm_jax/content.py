@@ -11,13 +11,17 @@ from dicm_jax import config as config_lib
 from dicm_jax import content_kinds, errors
 from dicm_jax import state as state_lib
 from dicm_jax.content_kinds import Kind, Rows
-from dicm_jax.data import click_log, feature_files
+from dicm_jax.data import click_log, feature_files, held_rows
 from dicm_jax.model import backbone as backbone_lib
 from dicm_jax.model import embed, text_cnn
 from dicm_jax.sharding import mesh as mesh_lib
 from dicm_jax.sharding import table
 
 _log = logging.getLogger(__name__)
+
+
+DEVICE = "device"
+"""The tier of tables that lie on the devices."""
 
 
 class Placed(NamedTuple):
@@ -27,6 +31,8 @@ class Placed(NamedTuple):
   standard: embed.Standard | None
   width: int
   """F, numbers of a row as the layers take it."""
+  held: held_rows.HeldRows | None
+  """The rows where they do not lie on the devices."""
 
 
 def kind(config: config_lib.Config) -> Kind:
@@ -99,12 +105,18 @@ def place(
   """
   if len(data.image_names) == 0:  # One empty row, so that shapes exist.
     nothing = np.zeros((1, 1), np.float32)
-    rows = Rows(nothing, embed.standard_of(nothing), 1)
+    rows = Rows(held_rows.HeldRows(nothing), embed.standard_of(nothing), 1)
   else:
-    rows = kind.lay_out(data, config.model)
-  placed = mesh_lib.put(mesh, mesh_lib.CONTENT, table.to_buckets(rows.values))
+    rows = kind.lay_out(data, config.model, config.image.tier)
+  placed = held = None
+  if config.image.tier == DEVICE:
+    buckets = table.to_buckets(rows.held.everything())
+    placed = mesh_lib.put(mesh, mesh_lib.CONTENT, buckets)
+  else:
+    held = rows.held
   params = jax.tree.map(
     lambda x: mesh_lib.put(mesh, mesh_lib.REPLICATED, np.asarray(x)),
     kind.in_step.params if kind.in_step else None,
   )
-  return Placed(state_lib.Content(placed, params), rows.standard, rows.width)
+  content = state_lib.Content(placed, params)
+  return Placed(content, rows.standard, rows.width, held)

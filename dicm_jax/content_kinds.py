@@ -11,17 +11,19 @@ import hashlib
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from flax import nnx
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 import numpy as np
 
-from dicm_jax import errors, features, progress
-from dicm_jax.data import click_log, feature_files
+from dicm_jax import errors, features, pixel_file, progress
+from dicm_jax.data import click_log, feature_files, held_rows
 from dicm_jax.data import images as images_lib
 from dicm_jax.data import text as text_lib
 from dicm_jax.model import backbone as backbone_lib
 from dicm_jax.model import config as model_config
 from dicm_jax.model import embed, text_cnn
 
+FILE = "file"
+"""The tier of rows that are mapped from a file."""
 STANDARD_IMAGES = 1024
 """Training images from which the features' scaling is measured, at most."""
 
@@ -29,7 +31,7 @@ STANDARD_IMAGES = 1024
 class Rows(NamedTuple):
   """What goes into the table, and what the layers must know of it."""
 
-  values: Shaped[np.ndarray, " R *content"]
+  held: held_rows.HeldRows
   standard: embed.Standard | None
   """Scaling of frozen features; None: the layers take rows as they are."""
   width: int
@@ -62,9 +64,14 @@ class Kind(Protocol):
     ...
 
   def lay_out(
-    self, data: click_log.Dataset, model: model_config.ModelConfig
+    self, data: click_log.Dataset, model: model_config.ModelConfig, tier: str
   ) -> Rows:
     """Makes the rows of a data set that was checked.
+
+    Args:
+      data: the data set.
+      model: the network's shape.
+      tier: file: rows stay on disk until they are wanted; else they are read.
 
     Raises:
       InputError: a picture cannot be decoded, or the frozen head has another
@@ -113,12 +120,20 @@ class Features(_OfPictures):
     return self.backbone.notice
 
   def lay_out(
-    self, data: click_log.Dataset, model: model_config.ModelConfig
+    self, data: click_log.Dataset, model: model_config.ModelConfig, tier: str
   ) -> Rows:
-    stored = data.frozen(self.digest)
+    stored = _stored(data, self.digest, tier)
+    if stored is None and tier == FILE:
+      raise errors.InputError(
+        "image.tier='file': expected a data set prepared with "
+        f"--backbone={self.backbone.name}, and its cut and weights; it holds "
+        "no such features"
+      )
     if stored is None:
       _check_pictures(data, self.backbone)
-      stored = _encoded(data.image_bytes, data.image_names, self.backbone)
+      stored = held_rows.HeldRows(
+        _encoded(data.image_bytes, data.image_names, self.backbone)
+      )
     return _feature_rows(stored, data, model)
 
 
@@ -131,9 +146,9 @@ class Precomputed(_OfPictures):
   in_step = None
 
   def lay_out(
-    self, data: click_log.Dataset, model: model_config.ModelConfig
+    self, data: click_log.Dataset, model: model_config.ModelConfig, tier: str
   ) -> Rows:
-    stored = data.frozen(self.digest)
+    stored = _stored(data, self.digest, tier)
     if stored is None:
       raise errors.InputError(
         "image.backbone='precomputed': expected a data set prepared with "
@@ -157,7 +172,7 @@ class Pixels(_OfPictures):
     return self.in_step.notice
 
   def lay_out(
-    self, data: click_log.Dataset, model: model_config.ModelConfig
+    self, data: click_log.Dataset, model: model_config.ModelConfig, tier: str
   ) -> Rows:
     _check_pictures(data, self.in_step)
     seen = _seen_images(data)
@@ -166,10 +181,14 @@ class Pixels(_OfPictures):
       [data.image_names[i] for i in seen],
       self.in_step,
     )
-    pixels = images_lib.decode_all(
-      data.image_bytes, data.image_names, size=self.in_step.image_size
+    size = self.in_step.image_size
+    if tier == FILE:
+      pixels = pixel_file.mapped(data, size, features.cache_dir())
+    else:
+      pixels = images_lib.decode_all(data.image_bytes, data.image_names, size)
+    return Rows(
+      held_rows.HeldRows(pixels), _standard(model, of_seen), of_seen.shape[1]
     )
-    return Rows(pixels, _standard(model, of_seen), of_seen.shape[1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,14 +215,14 @@ class Titles:
       )
 
   def lay_out(
-    self, data: click_log.Dataset, model: model_config.ModelConfig
+    self, data: click_log.Dataset, model: model_config.ModelConfig, tier: str
   ) -> Rows:
-    del model
+    del model, tier  # Small: some words of a row.
     assert data.titles is not None
     tokens = text_lib.tokens(
       data.titles, length=self.text.length, buckets=self.text.buckets
     )
-    return Rows(tokens, None, self.text.length)
+    return Rows(held_rows.HeldRows(tokens), None, self.text.length)
 
   def layers(
     self, width: int, model: model_config.ModelConfig, *, rngs: nnx.Rngs
@@ -224,14 +243,24 @@ def _check_pictures(
     )
 
 
+def _stored(
+  data: click_log.Dataset, digest: str, tier: str
+) -> held_rows.HeldRows | None:
+  """Features that the data set holds."""
+  found = data.held(digest, tier == FILE)
+  if found is not None or tier == FILE:
+    return found
+  plain = data.frozen(digest)
+  return None if plain is None else held_rows.HeldRows(plain)
+
+
 def _feature_rows(
-  stored: Float[np.ndarray, "R F"],
+  stored: held_rows.HeldRows,
   data: click_log.Dataset,
   model: model_config.ModelConfig,
 ) -> Rows:
-  return Rows(
-    stored, _standard(model, stored[_seen_images(data)]), stored.shape[1]
-  )
+  of_seen = stored.take(_seen_images(data))
+  return Rows(stored, _standard(model, of_seen), of_seen.shape[1])
 
 
 def _standard(

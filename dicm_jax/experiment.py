@@ -13,11 +13,12 @@ from jax.sharding import Mesh
 import numpy as np
 
 from dicm_jax import config as config_lib
-from dicm_jax import content, errors, optim
+from dicm_jax import content, errors, optim, windows
 from dicm_jax import state as state_lib
 from dicm_jax.data import batch as batch_lib
 from dicm_jax.data import (
   click_log,
+  held_rows,
   id_dropout,
   occurrences,
   pipeline,
@@ -50,6 +51,8 @@ class Experiment:
   """F, numbers of an image or title as the owners' layers take it."""
   program: Program
   content: state_lib.Content
+  held: held_rows.HeldRows | None
+  """Content that batches bring along; None: it lies on the devices."""
   state: state_lib.State
   encoder_digest: str
   """Of all that decides what those layers take."""
@@ -98,6 +101,8 @@ class Experiment:
       mine=mesh_lib.my_devices(mesh),
       agree=mesh_lib.largest,
     )
+    if self.held is not None:
+      return windows.with_content(mesh, self.held, made)
     return (mesh_lib.put_slices(mesh, batch) for batch in made)
 
 
@@ -131,6 +136,7 @@ def build(
     ad_images=model.sees_ad or model.sees_behaviours,
     behaviour_images=model.sees_behaviours,
     past_ids=nets.attends_to_ids(model),
+    windowed=config.image.tier != content.DEVICE,
   )
   drop = id_dropout.at_random(
     config.train.id_dropout,
@@ -172,6 +178,7 @@ def build(
     feature_width=placed.width,
     program=program,
     content=placed.content,
+    held=placed.held,
     state=_first_state(config.seed, program, layout, params, placed.standard),
     encoder_digest=kind.digest,
     weights_notice=kind.notice,

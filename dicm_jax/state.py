@@ -44,6 +44,7 @@ class Content(NamedTuple):
   or tokens, which need none."""
 
   table: PyTree
+  """None: a batch brings the rows that it asks for."""
   encoder: PyTree
 
 

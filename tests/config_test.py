@@ -33,6 +33,7 @@ OTHER = {
   "image.weights": "random",
   "image.mode": "pixels",
   "image.chunk": 4,
+  "image.tier": "host",
   "text.length": 5,
   "text.buckets": 60,
   "model.images": "ad",
@@ -73,6 +74,7 @@ OTHER = {
 WITHOUT_EFFECT = (
   "mesh.worker",
   "mesh.server",
+  "image.tier",
   "train.log_every_steps",
   "checkpoint.every_steps",
   "checkpoint.keep",

@@ -47,6 +47,7 @@ def load(path: pathlib.Path) -> click_log.Dataset:
     image_bytes=pictures,
     no_image=image_store.NO_IMAGE,
     frozen=functools.partial(feature_files.find, path),
+    held=functools.partial(feature_files.held, path),
     digest=_digest(manifest),
     notice=manifest["notice"],
   )

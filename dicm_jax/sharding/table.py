@@ -73,6 +73,19 @@ def from_buckets(
   return flat[:num_rows]
 
 
+def rows_at(
+  num_rows: int,
+) -> Int[np.ndarray, "buckets slots"]:
+  """Row that lies at each place of a table; EMPTY: none does.
+
+  >>> rows_at(300)[:, 1].max()
+  np.int32(299)
+  """
+  rows = np.arange(num_rows, dtype=np.int32)
+  # Zeros are what padding is filled with, so count from 1.
+  return to_buckets(rows + 1) - 1
+
+
 def init_normal(
   key: jax.Array,
   num_rows: int,
