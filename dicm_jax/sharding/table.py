@@ -61,7 +61,9 @@ def to_buckets(
   """Lays rows out in buckets, padding the last slot with zeros."""
   num_rows, *rest = rows.shape
   pad = slots(num_rows) * BUCKETS - num_rows
-  filled = np.concatenate([rows, np.zeros((pad, *rest), rows.dtype)])
+  filled = rows  # Not copied where it need not be: it may be most of memory.
+  if pad:
+    filled = np.concatenate([rows, np.zeros((pad, *rest), rows.dtype)])
   return filled.reshape(-1, BUCKETS, *rest).swapaxes(0, 1)[_REVERSED]
 
 
