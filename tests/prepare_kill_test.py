@@ -194,7 +194,7 @@ def test_killed_at_any_file_it_ends_with_the_same_bytes(
 
   whole = options(tmp_path / "whole")
   count = attempt(whole, monkeypatch, -1, after=after)
-  assert count > 15
+  assert count >= 15
   for at in range(1, count + 1):
     killed = options(tmp_path / str(at))
     assert attempt(killed, monkeypatch, at, after=after) == at

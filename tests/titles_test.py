@@ -106,8 +106,9 @@ def test_a_run_is_trained_and_evaluated_again(tmp_path, monkeypatch):
   config = toy.values(**TITLES, train__steps=12)
   said = loop.train_and_evaluate(config, tmp_path)
   assert "text CNN" in said["weights_notice"]
-  again = evaluate.evaluate_run(tmp_path, "")
-  assert again["auc"] == said["auc"]
+  again = evaluate.evaluate_run(tmp_path, "2x1", with_slices=False)
+  # The rows of a batch lie on other devices: sums in another order.
+  assert again["auc"] == pytest.approx(said["auc"], abs=1e-3)
 
 
 def test_partial_warm_up_takes_the_words_and_no_ids(tmp_path):
