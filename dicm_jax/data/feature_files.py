@@ -20,7 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicm_jax import errors
-from dicm_jax.data import files, held_rows, image_store, quantise, source
+from dicm_jax.data import (
+  files,
+  held_rows,
+  image_store,
+  quantise,
+  source,
+  title_file,
+)
 
 FOLDER = "features"
 PRECOMPUTED = "precomputed"
@@ -187,10 +194,15 @@ def _mapped(folder: pathlib.Path, encoder: Encoder) -> held_rows.HeldRows:
 
 
 def image_keys(root: pathlib.Path) -> list[str]:
-  """Key of each image row; "" for row 0."""
+  """Key of each image row; "" for row 0.
+
+  From the pictures, else from vectors made elsewhere, else from the titles.
+  """
   if (root / "images").exists():
     return image_store.names(root / "images")
   folder = root / FOLDER / PRECOMPUTED
+  if not folder.exists() and title_file.exists(root):
+    return title_file.keys(root)
   paths = sorted(folder.glob("part-*.parquet"))
   tables = [pq.read_table(path, columns=["key"]) for path in paths]
   return [key for table in tables for key in table["key"].to_pylist()]
