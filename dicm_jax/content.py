@@ -1,7 +1,7 @@
 """The content table of a run: rows of one kind of content, on their servers."""
 
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -56,30 +56,31 @@ def kind(config: config_lib.Config) -> Kind:
 def _check_titles(config: config_lib.Config) -> None:
   """Refuses what means nothing where no part of the network is frozen."""
   image, model = config.image, config.model
-  for key, expected, found in (
+  _expect(
+    "where titles are the content",
     ("image.mode", "titles", image.mode),
     ("image.backbone", text_cnn.NAME, image.backbone),
     ("image.cut", "", image.cut),
     ("image.weights", "", image.weights),
     ("model.frozen_width", 0, model.frozen_width),
     ("model.output_activation", "linear", model.output_activation),
-  ):
-    if found != expected:
-      raise errors.InputError(
-        f"{key}: expected {expected!r} where titles are the content, found "
-        f"{found!r}"
-      )
+  )
 
 
 def _check_precomputed(image: config_lib.Image) -> None:
-  for key, expected, found in (
+  _expect(
+    "with precomputed vectors",
     ("image.mode", "features", image.mode),
     ("image.cut", "", image.cut),
-  ):
+  )
+
+
+def _expect(where: str, *values: tuple[str, Any, Any]) -> None:
+  """Refuses values, (key, expected, found), that are others than expected."""
+  for key, expected, found in values:
     if found != expected:
       raise errors.InputError(
-        f"{key}: expected {expected!r} with precomputed vectors, found "
-        f"{found!r}"
+        f"{key}: expected {expected!r} {where}, found {found!r}"
       )
 
 
