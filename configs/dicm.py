@@ -35,11 +35,19 @@ def get_config() -> config_dict.ConfigDict:
   c.warm_up.workdir = ""  # Folder of the run to start from.
 
   c.image = config_dict.ConfigDict()
-  c.image.backbone = "vgg16"  # vgg16 | squeezenet | inception_v3
+  # vgg16 | squeezenet | inception_v3 | precomputed | text_cnn (titles)
+  c.image.backbone = "vgg16"
   c.image.cut = ""  # vgg16: conv5, fc6 (default, paper 4.2), fc7 or fc8.
   c.image.weights = ""  # File, "download", "random"; empty: what is bundled.
-  c.image.mode = "features"  # features: encoded once | pixels: in each step.
+  # features: encoded once | pixels: in each step | titles, by text_cnn.
+  c.image.mode = "features"
   c.image.chunk = 256  # Images an owner embeds at a time.
+  # Where all content lies: device | host: memory of each process | file.
+  c.image.tier = "device"
+
+  c.text = config_dict.ConfigDict()  # Of titles alone.
+  c.text.length = 16  # Words of a title.
+  c.text.buckets = 4096  # Numbers that words can have, by hash.
 
   c.model = config_dict.ConfigDict()
   c.model.name = "dicm"

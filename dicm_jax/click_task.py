@@ -54,10 +54,11 @@ def _about(x: experiment.Experiment) -> tuple[str, ...]:
   """A few lines on what runs where."""
   mesh = x.program.mesh
   lines = [f"mesh {dict(mesh.shape)} on {mesh.devices.flat[0].platform}"]
-  tables: dict[str, Any] = {
-    "ID table": x.state.ids,
-    "image table": x.content.table,
-  }
+  tables: dict[str, Any] = {"ID table": x.state.ids}
+  if x.held is None:
+    tables["image table"] = x.content.table
+  else:
+    lines.append(f"image table: {x.held.about}, on the host")
   for name, array in tables.items():
     shard = array.addressable_shards[0].data
     lines.append(

@@ -5,10 +5,11 @@ from typing import Any
 
 from dicm_jax import config_tree, errors, optim
 from dicm_jax.model import config as model_config
-from dicm_jax.model import nets
+from dicm_jax.model import nets, text_cnn
 
 WARM_UP_MODES = ("none", "partial", "full")
-IMAGE_MODES = ("features", "pixels")
+IMAGE_MODES = ("features", "pixels", "titles")
+TIERS = ("device", "host", "file")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,14 +64,24 @@ class WarmUp:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Image:
   backbone: str
+  """A key of backbone.BACKBONES, precomputed, or text_cnn for titles."""
   cut: str
   """Layer whose output is an image's features; empty: the backbone's own."""
   weights: str
   """File, "download", "random", or empty for what is bundled."""
   mode: str
-  """features: encoded once; pixels: the backbone runs in every step."""
+  """features: encoded once; pixels: the backbone runs in every step; titles:
+  a text CNN reads them, and no pictures."""
   chunk: int
   """Images that an owner embeds at a time."""
+  tier: str
+  """Where the content table lies: device; host, in the memory of each process;
+  or file, mapped from a disk. Other than on devices, it may be larger than all
+  their memory, and of a row only what a batch asks for goes there."""
+
+  def __post_init__(self):
+    if self.tier not in TIERS:
+      raise errors.unknown_name("image.tier", self.tier, TIERS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,6 +101,8 @@ class Config:
   train: Train
   warm_up: WarmUp
   image: Image
+  text: text_cnn.TextConfig
+  """What a title is; of no meaning in other modes."""
   model: model_config.ModelConfig
   sparse_optimizer: optim.SparseConfig
   dense_optimizer: optim.DenseConfig
@@ -101,7 +114,13 @@ class Config:
     nets.check(self.model)
     config_tree.check_numbers(
       self,
-      at_least_one=("train.", "image.chunk", "model.id_width", "checkpoint."),
+      at_least_one=(
+        "train.",
+        "image.chunk",
+        "text.",
+        "model.id_width",
+        "checkpoint.",
+      ),
     )
 
 

@@ -10,6 +10,7 @@ from dicm_jax import errors
 
 FREE_TO_CHANGE = (
   "mesh.",
+  "image.tier",
   "train.steps",
   "train.log_every_steps",
   "checkpoint.",

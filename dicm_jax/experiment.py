@@ -1,7 +1,8 @@
 """From a config to everything a run needs: data, mesh, content, first state."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 
@@ -12,11 +13,12 @@ from jax.sharding import Mesh
 import numpy as np
 
 from dicm_jax import config as config_lib
-from dicm_jax import content, errors, optim
+from dicm_jax import content, errors, optim, windows
 from dicm_jax import state as state_lib
 from dicm_jax.data import batch as batch_lib
 from dicm_jax.data import (
   click_log,
+  held_rows,
   id_dropout,
   occurrences,
   pipeline,
@@ -46,14 +48,16 @@ class Experiment:
   """Samples of a batch, over all devices."""
   capacities: room.Capacities
   feature_width: int
-  """F, numbers of an image's frozen features."""
+  """F, numbers of an image or title as the owners' layers take it."""
   program: Program
   content: state_lib.Content
+  held: held_rows.HeldRows | None
+  """Content that batches bring along; None: it lies on the devices."""
   state: state_lib.State
   encoder_digest: str
-  """Of all that decides an image's frozen features."""
+  """Of all that decides what those layers take."""
   weights_notice: str
-  """What every report must say about the backbone's weights."""
+  """What every report must say about the weights of the content's networks."""
 
   @property
   def inputs(self) -> dict[str, str]:
@@ -97,6 +101,8 @@ class Experiment:
       mine=mesh_lib.my_devices(mesh),
       agree=mesh_lib.largest,
     )
+    if self.held is not None:
+      return windows.with_content(mesh, self.held, made)
     return (mesh_lib.put_slices(mesh, batch) for batch in made)
 
 
@@ -122,14 +128,15 @@ def build(
   optim.check_sparse(config.sparse_optimizer)
   dense = optim.make_dense(config.dense_optimizer)
   check_batch_size(config.train.batch_size, mesh)
-  encoder = content.encoder(config)  # VGG16 takes seconds: last of the checks.
+  kind = content.kind(config)  # VGG16 takes seconds: last of the checks.
   data = load_data(config.data) if data is None else data
-  content.check_images(config, data)
+  kind.check(data, model)
   layout = layout_lib.Layout(
     features=data.features,
     ad_images=model.sees_ad or model.sees_behaviours,
     behaviour_images=model.sees_behaviours,
     past_ids=nets.attends_to_ids(model),
+    windowed=config.image.tier != content.DEVICE,
   )
   drop = id_dropout.at_random(
     config.train.id_dropout,
@@ -141,9 +148,12 @@ def build(
   order = pipeline.shuffled(data.train, config.seed, config.train.batch_size)
   # Whatever train.steps is: a run may be made longer, and its arrays stay.
   probed = pipeline.probe(data.train, order, layout, num_devices=mesh.size)
-  placed = content.place(config, data, encoder, mesh)
+  placed = content.place(config, data, kind, mesh)
   net_def, embed_def, params = _networks(
-    config.seed, model, fields_of(layout, data.train), placed.width
+    config.seed,
+    model,
+    fields_of(layout, data.train),
+    functools.partial(kind.layers, placed.width, model),
   )
   id_route, image_route = _routes(probed, mesh)
   program = Program(
@@ -153,7 +163,7 @@ def build(
     model=model,
     net_def=net_def,
     embed_def=embed_def,
-    backbone=encoder if config.image.mode == "pixels" else None,
+    backbone=kind.in_step,
     image_chunk=config.image.chunk,
     sparse=_sparse_optimizer(config.sparse_optimizer, layout, data.train),
     dense=dense,
@@ -168,9 +178,10 @@ def build(
     feature_width=placed.width,
     program=program,
     content=placed.content,
+    held=placed.held,
     state=_first_state(config.seed, program, layout, params, placed.standard),
-    encoder_digest=content.digest(encoder),
-    weights_notice=content.notice(encoder),
+    encoder_digest=kind.digest,
+    weights_notice=kind.notice,
   )
 
 
@@ -223,15 +234,14 @@ def _networks(
   seed: int,
   model: model_config.ModelConfig,
   fields: inputs_lib.Fields,
-  width: int,
+  make_layers: Callable[..., embed.Layers],
 ):
   """Definitions and first parameters of the two trainable networks."""
 
   def make():
     rngs = nnx.Rngs(seed)
     net = nets.make(model, fields=fields, total=mesh_lib.total, rngs=rngs)
-    layers = embed.image_layers(width, model, rngs=rngs)
-    return {"embed": layers, "net": net}
+    return {"embed": make_layers(rngs=rngs), "net": net}
 
   def definition(name: str):
     return nnx.split(nnx.eval_shape(lambda: make()[name]))[0]

@@ -110,7 +110,7 @@ def table_bytes(x: experiment.Experiment) -> dict[str, int]:
   return {
     "ID table": _on_device(x.state.ids),
     "ID optimiser slots": sum(map(_on_device, rows)),
-    "image table": _on_device(x.content.table),
+    "image table": sum(map(_on_device, jax.tree.leaves(x.content.table))),
   }
 
 

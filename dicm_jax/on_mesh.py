@@ -17,7 +17,7 @@ def run(program: Program, body: Callable, state_spec: State, out_specs: PyTree):
   def on_device(state, content, batch):
     return body(program, state, content, _my_slice(batch))
 
-  return jax.shard_map(
+  everywhere = jax.shard_map(
     on_device,
     mesh=program.mesh,
     in_specs=(
@@ -28,6 +28,13 @@ def run(program: Program, body: Callable, state_spec: State, out_specs: PyTree):
     out_specs=out_specs,
     check_vma=False,
   )
+
+  def step(state, content, batch):
+    if batch.content is not None:  # For this step alone.
+      content = content._replace(table=batch.content)
+    return everywhere(state, content, batch._replace(content=None))
+
+  return step
 
 
 def _my_slice(batch) -> Batch:

@@ -21,8 +21,8 @@ class Served(NamedTuple):
 
   ids: route.Asked
   images: route.Asked
-  features: Callable[[route.Asked], server.ReadChunk]
-  """Frozen features of the images of a round."""
+  content: Callable[[route.Asked], server.ReadChunk]
+  """What the embedding layers take of a round's images."""
   id_vectors: Float[Array, "U D"]
   image_vectors: Float[Array, "V E"]
 
@@ -33,7 +33,7 @@ def request(
   """Asks the owners for the slice's rows; they look up, embed and answer."""
   ids = route.ask(program.id_route, batch.id_rows)
   images = route.ask(program.image_route, batch.image_rows)
-  features = _frozen_features(program, content, images)
+  of_round = _content_of_round(program, content, images)
 
   def look_up(asked):
     return table.read(state.ids, asked.rows)
@@ -42,7 +42,7 @@ def request(
     return server.embed(
       functools.partial(_answer, program, state.standard),
       state.dense["embed"],
-      features(asked),
+      of_round(asked),
       asked.num_rows,
       capacity=asked.rows.size,
       width=program.model.image_vector,
@@ -52,7 +52,7 @@ def request(
   return Served(
     ids,
     images,
-    features,
+    of_round,
     id_vectors=route.deliver(program.id_route, ids, look_up),
     image_vectors=route.deliver(program.image_route, images, embed_images),
   )
@@ -68,7 +68,7 @@ def pull_back(program: Program, state: State, served: Served, gradients):
     part = server.pull_back(
       functools.partial(_embed, program, state.standard),
       state.dense["embed"],
-      served.features(asked),
+      served.content(asked),
       asked.num_rows,
       of_images,
       chunk=_chunk(program, asked),
@@ -80,12 +80,12 @@ def pull_back(program: Program, state: State, served: Served, gradients):
   )
 
 
-def _frozen_features(program: Program, content: Content, first: route.Asked):
-  """Features of a round's images; of the first round kept, not made twice."""
+def _content_of_round(program: Program, content: Content, first: route.Asked):
+  """What the layers take of a round; of the first kept, not made twice."""
 
-  def features(asked):
+  def of_round(asked):
     if program.backbone is None:
-      return server.stored_features(
+      return server.stored_rows(
         content.table, asked.rows, chunk=_chunk(program, asked)
       )
     return server.encoded_features(
@@ -97,8 +97,8 @@ def _frozen_features(program: Program, content: Content, first: route.Asked):
       chunk=_chunk(program, asked),
     )
 
-  kept = features(first)
-  return lambda asked: kept if asked is first else features(asked)
+  kept = of_round(first)
+  return lambda asked: kept if asked is first else of_round(asked)
 
 
 def _chunk(program: Program, asked: route.Asked) -> int:
@@ -106,16 +106,15 @@ def _chunk(program: Program, asked: route.Asked) -> int:
   return min(program.image_chunk, asked.rows.size)
 
 
-def _embed(program: Program, standard, params, features):
+def _embed(program: Program, standard, params, rows):
   """An owner's trained numbers for its images."""
-  scaled = embed.standardise(standard, features)
-  return program.embed_layers(params)(scaled)
+  return program.embed_layers(params)(embed.taken(standard, rows))
 
 
-def _answer(program: Program, standard, params, features):
+def _answer(program: Program, standard, params, rows):
   """The trained numbers, and beside them those of the frozen head."""
-  trained = _embed(program, standard, params, features)
-  frozen = embed.frozen_head(program.model, standard, features)
+  trained = _embed(program, standard, params, rows)
+  frozen = embed.frozen_head(program.model, standard, rows)
   return jnp.concatenate([trained, frozen], 1)
 
 

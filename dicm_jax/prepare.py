@@ -36,6 +36,7 @@ from dicm_jax.data.readers import (
   infer,
   pictures,
   table,
+  titles,
   vectors,
   xdl,
   xdl_infer,
@@ -60,6 +61,8 @@ class Options:
   """Precomputed features by image key, in place of pictures."""
   vectors_width: int = 0
   """Numbers of an XDL image record; 0: found."""
+  titles: pathlib.Path | None = None
+  """Table of titles by image key, beside pictures or in their place."""
   items: pathlib.Path | None = None
   schema: pathlib.Path | None = None
   backbone: str = ""
@@ -91,7 +94,8 @@ def prepare(options: Options) -> dict[str, Any]:
   job = job_lib.Job(
     events=read_events(options), out=options.out, on_bad=options.on_bad
   )
-  fill_images = _images(options, job)  # Checked before anything is written.
+  # Checked before anything is written.
+  fill_images, fill_titles = _images(options, job), _titles(options, job)
   identity = _identity(options, job)
   if not claim.claim(options.out, identity):
     _log.info("%s is prepared already, and sound", options.out)
@@ -101,7 +105,7 @@ def prepare(options: Options) -> dict[str, Any]:
     if options.runner == "local"
     else beam.runner(options.runner, job.work(), options.runner_options)
   )
-  stages.prepare(job, fill_images, run)
+  stages.prepare(job, fill_images, run, fill_titles)
   if options.backbone:
     _extraction(options).run(run)
   manifest_lib.finish(job, {"identity": identity})
@@ -196,11 +200,12 @@ def _images(
   """What fills the image rows: pictures, vectors or nothing."""
   names_images = any(f.kind in ("image", "images") for f in job.schema.feature)
   if not names_images:
-    if options.images or options.vectors:
-      raise errors.InputError(
-        f"--{'images' if options.images else 'vectors'}: the schema names no "
-        "pictures; expected a feature of kind image or images"
-      )
+    for flag in ("images", "vectors", "titles"):
+      if getattr(options, flag):
+        raise errors.InputError(
+          f"--{flag}: the schema names no pictures; expected a feature of kind "
+          "image or images"
+        )
     return None
   bad = source.Bad(options.on_bad)
   if options.images:
@@ -213,10 +218,23 @@ def _images(
     else:
       given = vectors.open_vectors(options.vectors, bad)
     return lambda: stages.store_vectors(job, given, options.dtype, bad)
+  if options.titles:  # The keys that the log names become image rows.
+    return None
   raise errors.InputError(
     "the schema names pictures: expected --images=PATH, or --vectors=PATH "
-    "with features by image key"
+    "with features by image key, or --titles=FILE"
   )
+
+
+def _titles(
+  options: Options, job: job_lib.Job
+) -> Callable[[], dict[str, Any]] | None:
+  """What gives the image rows their titles, if there are any."""
+  if not options.titles:
+    return None
+  bad = source.Bad(options.on_bad)
+  found = titles.read(options.titles, bad)
+  return lambda: stages.store_titles(job, found, bad)
 
 
 def _identity(options: Options, job: job_lib.Job) -> str:
@@ -233,6 +251,8 @@ def _identity(options: Options, job: job_lib.Job) -> str:
     "dtype": options.dtype,
     "vectors_width": options.vectors_width,
   }
+  if options.titles:
+    inputs, values = [*inputs, options.titles], values | {"titles": True}
   return claim.identity(job, inputs, values)
 
 
@@ -265,6 +285,12 @@ def _report(manifest: dict[str, Any]) -> None:
   for what, count in manifest["left_out"].items():
     if count:
       _log.info("left out: %s %d", what, count)
+  if "titles" in manifest:
+    _log.info(
+      "titles: %d; %d images have none, and count as empty texts",
+      manifest["titles"]["given"],
+      manifest["titles"]["missing"],
+    )
   if manifest["bad"]["count"]:
     _log.warning(
       "%d entries were wrong and skipped; the manifest lists them",
@@ -312,6 +338,7 @@ def _options(values: flags.FlagValues) -> Options:
     images=path(values.images),
     vectors=path(values.vectors),
     vectors_width=values.vectors_width,
+    titles=path(values.titles),
     items=path(values.items),
     schema=path(values.schema),
     backbone=backbone.TRAINED if values.encoder else values.backbone,
@@ -332,6 +359,7 @@ def run() -> None:
   text("out", "", "Folder of the data set: new, or one that was begun.")
   text("images", "", "Pictures: a folder, tar or Parquet files.")
   text("vectors", "", "In place of pictures: features by image key.")
+  text("titles", "", "Table of titles: columns key (of the image) and title.")
   text("items", "", "Table of items, where the schema has [items].")
   text("schema", "", "Schema file; empty: inferred from the log.")
   text(

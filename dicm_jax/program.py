@@ -24,9 +24,10 @@ class Program:
   net_def: nnx.GraphDef
   """The CTR network without its parameters."""
   embed_def: nnx.GraphDef
-  """The trainable image layers without their parameters."""
+  """The owners' trainable layers without their parameters."""
   backbone: backbone_lib.Backbone | None
-  """Frozen encoder of pixels; None where the table holds features."""
+  """Frozen encoder of pixels; None where the table holds what the layers take:
+  features or tokens."""
   image_chunk: int
   """Images an owner embeds at a time."""
   sparse: optax.GradientTransformation

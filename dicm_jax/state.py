@@ -22,8 +22,8 @@ class State(NamedTuple):
   dense: dict[str, PyTree]
   """Parameters: `embed`, the owners' layers, and `net`, the CTR network."""
   dense_slots: optax.OptState
-  standard: embed.Standard
-  """Scaling of the frozen features; never changes."""
+  standard: embed.Standard | None
+  """Scaling of the frozen features, which never changes; None: of tokens."""
 
 
 class Batch(NamedTuple):
@@ -40,9 +40,11 @@ class Batch(NamedTuple):
 
 
 class Content(NamedTuple):
-  """Frozen image rows: pixels with their encoder's weights, or features."""
+  """Rows that never change: pixels with their encoder's weights, or features
+  or tokens, which need none."""
 
   table: PyTree
+  """None: a batch brings the rows that it asks for."""
   encoder: PyTree
 
 

@@ -33,6 +33,9 @@ OTHER = {
   "image.weights": "random",
   "image.mode": "pixels",
   "image.chunk": 4,
+  "image.tier": "host",
+  "text.length": 5,
+  "text.buckets": 60,
   "model.images": "ad",
   "model.aggregator": "sum",
   "model.normalize": "softmax",
@@ -71,6 +74,7 @@ OTHER = {
 WITHOUT_EFFECT = (
   "mesh.worker",
   "mesh.server",
+  "image.tier",
   "train.log_every_steps",
   "checkpoint.every_steps",
   "checkpoint.keep",
@@ -111,7 +115,7 @@ def test_every_file_makes_a_config(path):
 
 def test_there_are_few_keys_and_all_are_tried_here():
   keys = set(config_tree.flatten(toy.values()))
-  assert len(keys) <= 50
+  assert len(keys) <= 54
   assert keys == {*OTHER, "model.name"}
 
 
@@ -209,6 +213,8 @@ def test_value_of_another_type_is_named(key, value):
     "train.batch_size",
     "train.log_every_steps",
     "image.chunk",
+    "text.length",
+    "text.buckets",
     "checkpoint.every_steps",
     "checkpoint.keep",
     "model.id_width",
@@ -326,7 +332,7 @@ def test_unknown_name_gives_the_nearest(key, value, nearest):
 
 def test_unknown_name_like_no_other_lists_the_known():
   assert error_of("image.mode", "qqq") == (
-    "unknown image.mode 'qqq' (known: features, pixels)"
+    "unknown image.mode 'qqq' (known: features, pixels, titles)"
   )
 
 

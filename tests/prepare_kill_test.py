@@ -161,7 +161,7 @@ def attempt(options: prepare.Options, monkeypatch, at: int, *, after: bool):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("given", ["images", "vectors"])
+@pytest.mark.parametrize("given", ["images", "vectors", "titles"])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_killed_at_any_file_it_ends_with_the_same_bytes(
   tmp_path, monkeypatch, given, after
@@ -173,21 +173,28 @@ def test_killed_at_any_file_it_ends_with_the_same_bytes(
   (tmp_path / "v.ids.txt").write_text(
     "\n".join(f"p{item:03}" for item in range(99))
   )
+  titles = "".join(f"p{item:03},dress {item}\n" for item in range(90))
+  (tmp_path / "titles.csv").write_text(f"key,title\n{titles}")
 
   def options(out: pathlib.Path) -> prepare.Options:
-    paths = {"images": tmp_path / "pictures", "vectors": tmp_path / "v.npy"}
+    titles = {"titles": tmp_path / "titles.csv"}
+    paths = {
+      "images": {"images": tmp_path / "pictures"} | titles,
+      "vectors": {"vectors": tmp_path / "v.npy"},
+      "titles": titles,
+    }
     return prepare.Options(
       format="table",
       samples=tmp_path / "log",
       schema=tmp_path / "schema.toml",
       on_bad="skip",
       out=out,
-      **{given: paths[given]},
+      **paths[given],
     )
 
   whole = options(tmp_path / "whole")
   count = attempt(whole, monkeypatch, -1, after=after)
-  assert count > 15
+  assert count >= 15
   for at in range(1, count + 1):
     killed = options(tmp_path / str(at))
     assert attempt(killed, monkeypatch, at, after=after) == at

@@ -137,10 +137,10 @@ def test_stored_features_are_of_the_cut_asked_for(raw):
   prepare.prepare(options(raw, backbone="vgg16", cut="conv5"))
   data = prepared.load(raw / "out")
   config = toy.values(image__backbone="vgg16", image__cut="conv5")
-  found = data.frozen(content.encoder(config).digest)
+  found = data.frozen(content.kind(config).digest)
   assert found.shape == (len(data.image_names), 25088)
   other = dataclasses.replace(config.image, cut="")
-  encoder = content.encoder(dataclasses.replace(config, image=other))
+  encoder = content.kind(dataclasses.replace(config, image=other))
   assert data.frozen(encoder.digest) is None
   with pytest.raises(errors.InputError, match="other inputs or options"):
     prepare.prepare(options(raw, backbone="vgg16"))

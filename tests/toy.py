@@ -38,6 +38,9 @@ def values(**overrides) -> config_lib.Config:
     "image.weights": "",
     "image.mode": "features",
     "image.chunk": 8,
+    "image.tier": "device",
+    "text.length": 4,
+    "text.buckets": 50,
     "model.name": "dicm",
     "model.images": "both",
     "model.aggregator": "multi_query_attentive",
@@ -103,6 +106,7 @@ def dataset(seed: int = 0) -> click_log.Dataset:
     test=log(rng, colours, num_groups=60),
     image_names=tuple(f"{i}.png" for i in range(NUM_IMAGES)),
     image_bytes=tuple(_png(colour) for colour in colours),
+    titles=("", *(_title(colour) for colour in colours[1:])),
     notice="toy",
   )
 
@@ -143,6 +147,13 @@ def _tags(rng, n: int) -> click_log.Jagged:
   offsets = np.concatenate([[0], np.cumsum(rng.integers(0, 4, n))])
   weights = rng.random(offsets[-1], np.float32)
   return click_log.Jagged(rng.integers(0, 9, offsets[-1]), offsets, weights)
+
+
+def _title(colour) -> str:
+  """Words for what is much in a colour, e.g. "square red blue"."""
+  names = ("red", "green", "blue")
+  much = [n for n, c in zip(names, colour, strict=True) if c > 128]
+  return " ".join(["square", *much])
 
 
 def _png(colour) -> bytes:

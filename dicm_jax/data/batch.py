@@ -24,6 +24,26 @@ class Batch(NamedTuple):
   """1 for a sample, 0 for padding of the last batch."""
   inputs: dict[str, Any]
   """The model's inputs: indices into the distinct rows."""
+  content_rows: Int[np.ndarray, " W"] | None = None
+  """With `Layout.windowed` the image row behind each number in `image_rows`,
+  EMPTY at the end; of all devices."""
+  content: Any = None
+  """Their content, once it lies on the devices."""
+
+
+class Cut(NamedTuple):
+  """The slices of a batch before padding."""
+
+  slices: list[Slice]
+  content_rows: Int[np.ndarray, " W"] | None
+
+  @property
+  def needs(self) -> room_lib.Capacities:
+    """Room for each ragged array."""
+    needs = room_lib.largest([room_lib.sizes_of(s) for s in self.slices])
+    if self.content_rows is None:
+      return needs
+    return needs | {"content_rows": len(self.content_rows)}
 
 
 def build(
@@ -47,6 +67,31 @@ def build(
     capacities: room to give at least; what needs more gets the next rung.
     dropped: of fields with one id a sample; None: nothing.
   """
+  made = cut(
+    log, samples, layout, num_devices=num_devices, mine=mine, dropped=dropped
+  )
+  given = capacities or {}
+  room = {
+    name: max(given.get(name, 0), room_lib.rung(need))
+    for name, need in made.needs.items()
+  }
+  batch: Batch = _stack([_pad(piece, room, layout) for piece in made.slices])
+  if made.content_rows is None:
+    return batch
+  rows = _fill(made.content_rows, room["content_rows"], EMPTY)
+  return batch._replace(content_rows=rows)
+
+
+def cut(
+  log: click_log.ClickLog,
+  samples: Int[np.ndarray, " B"],
+  layout: layout_lib.Layout,
+  *,
+  num_devices: int,
+  mine: Sequence[int] | None = None,
+  dropped: device_slice.Dropped | None = None,
+) -> Cut:
+  """Makes the slices of a batch; arguments as `build`."""
   parts = np.split(np.arange(len(samples)), num_devices)
   kept = parts if mine is None else [parts[i] for i in mine]
   lost = dropped or {}
@@ -56,12 +101,15 @@ def build(
     )
     for part in kept
   ]
-  given, sizes = capacities or {}, [room_lib.sizes_of(s) for s in slices]
-  room = {
-    name: max(given.get(name, 0), room_lib.rung(need))
-    for name, need in room_lib.largest(sizes).items()
-  }
-  return _stack([_pad(piece, room, layout) for piece in slices])
+  if not layout.windowed:
+    return Cut(slices, None)
+  rows = device_slice.image_rows(log, samples, layout)
+  # In order, so that rows come to their owners as they would by their own
+  # numbers.
+  numbered = [
+    s._replace(image_rows=np.searchsorted(rows, s.image_rows)) for s in slices
+  ]
+  return Cut(numbered, rows)
 
 
 def room_of(batch: Batch) -> room_lib.Capacities:
@@ -76,7 +124,10 @@ def room_of(batch: Batch) -> room_lib.Capacities:
     "image_pairs": inputs["image_pairs"][0],
     "id_pairs": inputs["id_pairs"][0],
   }
-  return {name: array.shape[1] for name, array in arrays.items()}
+  room = {name: array.shape[1] for name, array in arrays.items()}
+  if batch.content_rows is None:
+    return room
+  return room | {"content_rows": len(batch.content_rows)}
 
 
 def _pad(

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple
 from jaxtyping import Float, Int
 import numpy as np
 
+from dicm_jax.data import held_rows
+
 Side = Literal["user", "ad"]
 
 
@@ -107,6 +109,8 @@ class Dataset:
   """The distinct search queries."""
   frozen: Callable[[str], Float[np.ndarray, "R F"] | None] = lambda _: None
   """Frozen features that were computed before, by the encoder's digest."""
+  held: Callable[[str, bool], held_rows.HeldRows | None] = lambda *_: None
+  """The same as they are stored; with True mapped from a file, else read."""
   digest: str = ""
   """Of all that decides a run's result; empty: nobody needs it."""
   notice: str = ""

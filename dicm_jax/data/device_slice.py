@@ -106,6 +106,16 @@ def make(
   )
 
 
+def image_rows(
+  log: click_log.ClickLog, samples, layout: layout_lib.Layout
+) -> Int[np.ndarray, " W"]:
+  """Distinct image rows that `make` asks for, of all these samples."""
+  samples = np.maximum(samples, 0)
+  groups = np.unique(log.group[samples])
+  history = _take(log.behaviour_images, groups, 0)
+  return _distinct_images(log.ad_image[samples], history, layout)[0]
+
+
 def _known(ids, dropped):
   """The ids, the unknown one in place of those that are dropped."""
   return ids if dropped is None else np.where(dropped, UNKNOWN, ids)

@@ -20,7 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicm_jax import errors
-from dicm_jax.data import files, image_store, quantise, source
+from dicm_jax.data import (
+  files,
+  held_rows,
+  image_store,
+  quantise,
+  source,
+  title_file,
+)
 
 FOLDER = "features"
 PRECOMPUTED = "precomputed"
@@ -98,12 +105,19 @@ def _columns(vectors, encoder: Encoder) -> dict[str, pa.Array]:
 
 
 def _read_part(path: pathlib.Path) -> Float[np.ndarray, "n F"]:
+  return quantise.unpack(_packed(path))
+
+
+def _scale(path: pathlib.Path) -> Float[np.ndarray, " n"]:
+  return pq.read_table(path, columns=["scale"])["scale"].to_numpy()
+
+
+def _packed(path: pathlib.Path) -> quantise.Packed:
   table = pq.read_table(path)
   lists = table["features"].combine_chunks()
   values = lists.flatten().to_numpy(zero_copy_only=False)
   scale = table["scale"].to_numpy() if "scale" in table.column_names else None
-  packed = quantise.Packed(values.reshape(len(table), -1), scale)
-  return quantise.unpack(packed)
+  return quantise.Packed(values.reshape(len(table), -1), scale)
 
 
 def encoders(root: pathlib.Path) -> list[Encoder]:
@@ -127,11 +141,68 @@ def find(root: pathlib.Path, digest: str) -> Float[np.ndarray, "R F"] | None:
   return None
 
 
+def held(
+  root: pathlib.Path, digest: str, mapped: bool
+) -> held_rows.HeldRows | None:
+  """As `find`, but as they are stored.
+
+  Args:
+    root: folder of the data set.
+    digest: of the encoder.
+    mapped: whether a row is read when it is wanted. Parquet knows no single
+      rows, so they are written once more to a plain file beside the parts: on
+      disk they take twice the room.
+
+  Raises:
+    InputError: that file cannot be written.
+  """
+  for encoder in encoders(root):
+    if encoder.digest == digest:
+      folder = root / FOLDER / encoder.folder
+      return _mapped(folder, encoder) if mapped else _in_memory(folder)
+  return None
+
+
+def _in_memory(folder: pathlib.Path) -> held_rows.HeldRows:
+  parts = [_packed(path) for path in sorted(folder.glob("part-*.parquet"))]
+  scales = [part.scale for part in parts if part.scale is not None]
+  values = np.concatenate([part.values for part in parts])
+  return held_rows.HeldRows(values, np.concatenate(scales) if scales else None)
+
+
+def _mapped(folder: pathlib.Path, encoder: Encoder) -> held_rows.HeldRows:
+  parts = sorted(folder.glob("part-*.parquet"))
+  values, scale = folder / "rows.npy", folder / "scale.npy"
+  rows = sum(pq.ParquetFile(path).metadata.num_rows for path in parts)
+  try:
+    if encoder.dtype == "int8" and not scale.exists():
+      blocks = (_scale(path) for path in parts)
+      held_rows.write(scale, blocks, (rows,), np.dtype(np.float32))
+    if not values.exists():
+      shape, dtype = (rows, encoder.width), np.dtype(encoder.dtype)
+      blocks = (_packed(path).values for path in parts)
+      held_rows.write(values, blocks, shape, dtype)
+  except OSError as e:
+    raise errors.InputError(
+      f"{folder}: cannot be written ({e.strerror or e}); image.tier='file' "
+      "needs the features as a plain file there"
+    ) from e
+  return held_rows.HeldRows(
+    held_rows.mapped(values),
+    np.load(scale) if encoder.dtype == "int8" else None,
+  )
+
+
 def image_keys(root: pathlib.Path) -> list[str]:
-  """Key of each image row; "" for row 0."""
+  """Key of each image row; "" for row 0.
+
+  From the pictures, else from vectors made elsewhere, else from the titles.
+  """
   if (root / "images").exists():
     return image_store.names(root / "images")
   folder = root / FOLDER / PRECOMPUTED
+  if not folder.exists() and title_file.exists(root):
+    return title_file.keys(root)
   paths = sorted(folder.glob("part-*.parquet"))
   tables = [pq.read_table(path, columns=["key"]) for path in paths]
   return [key for table in tables for key in table["key"].to_pylist()]

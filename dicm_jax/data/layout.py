@@ -18,6 +18,9 @@ class Layout:
   """Whether the behaviours' images are asked for."""
   past_ids: bool = False
   """Whether samples are paired with the past clicks of their groups."""
+  windowed: bool = False
+  """Whether image rows are numbered anew within each batch, which brings their
+  content along."""
 
   @property
   def offsets(self) -> dict[str, int]:

@@ -93,7 +93,7 @@ def samples_of(
 
 
 class Probed(NamedTuple):
-  """What a slice needs of a step's fixed sizes."""
+  """What a slice asks for, and what its batch needs of fixed sizes."""
 
   sizes: room.Capacities
   id_rows: Int[np.ndarray, " U"]
@@ -110,9 +110,11 @@ def probe(
   """Needs of the first batches' slices; later ones seldom need more."""
   found = []
   for step in range(probed_batches(log, len(order(0)))):
-    for part in np.split(order(step), num_devices):
-      made = device_slice.make(log, part, layout, {})
-      found.append(Probed(room.sizes_of(made), made.id_rows, made.image_rows))
+    made = batch.cut(log, order(step), layout, num_devices=num_devices)
+    found += [
+      Probed(made.needs, piece.id_rows, piece.image_rows)
+      for piece in made.slices
+    ]
   return found
 
 

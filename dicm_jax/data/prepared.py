@@ -20,6 +20,7 @@ from dicm_jax.data import (
   files,
   image_store,
   schema_file,
+  title_file,
 )
 from dicm_jax.data import schema as schema_lib
 from dicm_jax.data.preparation import encode
@@ -30,7 +31,7 @@ from dicm_jax.data.preparation.manifest import FORMAT
 def load(path: pathlib.Path) -> click_log.Dataset:
   """Reads a data set made by `python -m dicm_jax.prepare`.
 
-  Pictures and frozen features stay on disk until asked for.
+  Pictures and frozen features stay on disk until asked for; titles do not.
 
   Raises:
     InputError: the folder holds no finished data set of this version, or a
@@ -46,7 +47,9 @@ def load(path: pathlib.Path) -> click_log.Dataset:
     image_names=tuple(feature_files.image_keys(path)),
     image_bytes=pictures,
     no_image=image_store.NO_IMAGE,
+    titles=title_file.read(path),
     frozen=functools.partial(feature_files.find, path),
+    held=functools.partial(feature_files.held, path),
     digest=_digest(manifest),
     notice=manifest["notice"],
   )

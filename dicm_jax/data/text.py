@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from dicm_jax.data.preparation import vocabulary
 
+VERSION = 1
+"""Grows whenever the same text gives other numbers: runs depend on it."""
 PADDING = 0
 # Chinese and Japanese put no spaces between words: a character counts as one.
 _IDEOGRAPH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"

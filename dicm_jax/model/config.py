@@ -28,7 +28,7 @@ class ModelConfig:
   """Width of an ID embedding (paper: 12)."""
   image_widths: tuple[int, ...]
   """Widths of the trainable image layers (paper: 256, 64, 12); none of them
-  where the frozen head is all that owners return."""
+  where the frozen head is all that owners return. Titles: the last alone."""
   frozen_head: str
   """What the second, frozen head is: whitened, principal components of the
   features, or stored, the features themselves at length 1."""

@@ -1,8 +1,8 @@
-"""The trainable part of the image embedding model (DICM paper, section 4.2).
+"""The trainable part of the content embedding model (DICM paper, section 4.2).
 
-Dense layers behind a frozen backbone, shared by ad and behaviour images unless
-the config says otherwise. An
-image's vector depends on nothing but the image, so any owner can compute it.
+Dense layers behind a frozen backbone, or a text CNN over the tokens of titles;
+shared by ads and behaviours unless the config says otherwise. A vector depends
+on nothing but its image or title, so any owner can compute it.
 """
 
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from flax import nnx
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 import numpy as np
 
 from dicm_jax import errors
-from dicm_jax.model import layers
+from dicm_jax.model import layers, text_cnn
 from dicm_jax.model.config import ModelConfig
 
 
@@ -71,18 +71,27 @@ def _whitening(
 
 
 def frozen_head(
-  config: ModelConfig, standard: Standard, features: Float[Array, "n F"]
+  config: ModelConfig,
+  standard: Standard | None,
+  rows: Shaped[Array, "n F"],
 ) -> Float[Array, "n Z"]:
   """The numbers that an owner returns beside the trained ones.
 
   Either whitened principal components, of unit variance and no correlation,
-  or the features as they are stored, at length 1.
+  or the features as they are stored, at length 1. Tokens have none.
   """
   if config.stored:
-    return layers.unit(features)
-  if standard.whiten is None:
-    return features[:, :0]
-  return standardise(standard, features) @ standard.whiten
+    return layers.unit(rows)
+  if standard is None or standard.whiten is None:
+    return jnp.zeros((len(rows), 0))
+  return standardise(standard, rows) @ standard.whiten
+
+
+def taken(
+  standard: Standard | None, rows: Shaped[Array, "n F"]
+) -> Shaped[Array, "n F"]:
+  """Rows as the layers take them: features to one scale, tokens as they are."""
+  return rows if standard is None else standardise(standard, rows)
 
 
 def standardise(
@@ -102,7 +111,7 @@ class Untrained(nnx.Module):
 
 
 class Separate(nnx.Module):
-  """Two networks over the same features, their vectors end to end.
+  """Two networks over the same rows, their vectors end to end.
 
   As in the XDL example: one for behaviour images, one for ad images. An owner
   does not know which field asked for an image, so it answers for both.
@@ -111,15 +120,16 @@ class Separate(nnx.Module):
     make: makes one network.
   """
 
-  def __init__(self, make: Callable[[], layers.MLP]):
+  def __init__(self, make: Callable[[], layers.MLP | text_cnn.TextCNN]):
     self.behaviour = make()
     self.ad = make()
 
-  def __call__(self, features: Float[Array, "n F"]) -> Float[Array, "n D"]:
-    return jnp.concatenate([self.behaviour(features), self.ad(features)], 1)
+  def __call__(self, rows: Shaped[Array, "n F"]) -> Float[Array, "n D"]:
+    return jnp.concatenate([self.behaviour(rows), self.ad(rows)], 1)
 
 
-Layers = layers.MLP | Separate | Untrained
+Layers = layers.MLP | text_cnn.TextCNN | Separate | Untrained
+"""What turns an owner's rows into vectors."""
 
 
 def image_layers(
@@ -147,5 +157,22 @@ def image_layers(
       output=config.output_activation,
       rngs=rngs,
     )
+
+  return Separate(make) if config.separate else make()
+
+
+def title_layers(
+  text: text_cnn.TextConfig, config: ModelConfig, *, rngs: nnx.Rngs
+) -> Layers:
+  """A text CNN whose vectors are as wide as those of images, or two.
+
+  Args:
+    text: what a title is to it.
+    config: the last of its image widths, and how many networks.
+    rngs: stream of the initial weights.
+  """
+
+  def make() -> text_cnn.TextCNN:
+    return text_cnn.TextCNN(config.image_width, buckets=text.buckets, rngs=rngs)
 
   return Separate(make) if config.separate else make()

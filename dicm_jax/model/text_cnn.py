@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+NAME = "text_cnn"
+"""In the place of a backbone's name."""
 WORD_WIDTH = 32
 """Numbers of a word's embedding."""
 WINDOWS = (1, 2, 3)

@@ -4,7 +4,7 @@ Servers and workers take turns on the same chips (DICM paper, section 5): every
 device holds a slice of the batch and a slice of the tables.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -67,6 +67,32 @@ def put(mesh: Mesh, spec: PartitionSpec, array) -> jax.Array:
   return jax.make_array_from_callback(
     array.shape, NamedSharding(mesh, spec), lambda index: array[index]
   )
+
+
+def put_parts(
+  mesh: Mesh,
+  spec: PartitionSpec,
+  shape: tuple[int, ...],
+  part: Callable[[tuple[slice, ...]], np.ndarray],
+) -> jax.Array:
+  """As `put`, of an array that nobody holds whole.
+
+  Args:
+    mesh: the mesh.
+    spec: how it lies there.
+    shape: of all of it.
+    part: makes the part that a device holds; copies of it are made once.
+  """
+  made: dict[str, np.ndarray] = {}
+
+  def once(index):
+    key = str(index)
+    if key not in made:
+      made[key] = part(index)
+    return made[key]
+
+  sharding = NamedSharding(mesh, spec)
+  return jax.make_array_from_callback(shape, sharding, once)
 
 
 def my_devices(mesh: Mesh) -> list[int]:

@@ -1,9 +1,9 @@
 """The model server's half of a step: embed content where it lies.
 
 The owner of some content rows turns them into short vectors by a frozen
-encoder and trainable dense layers (Algorithm 1 of the DICM paper, steps 3 and
-5). It works in chunks, as many as its true number of rows needs, so that
-padding costs no work.
+encoder, where they have one, and trainable layers (Algorithm 1 of the DICM
+paper, steps 3 and 5). It works in chunks, as many as its true number of rows
+needs, so that padding costs no work.
 """
 
 from collections.abc import Callable
@@ -14,9 +14,10 @@ from jaxtyping import Float, Int, PyTree, Shaped
 
 from dicm_jax.sharding import table
 
-ReadChunk = Callable[[jax.Array], Float[jax.Array, "chunk F"]]
-"""Gives the frozen features of rows [start, start + chunk) of those served."""
-Embed = Callable[[PyTree, Float[jax.Array, "chunk F"]], jax.Array]
+ReadChunk = Callable[[jax.Array], Shaped[jax.Array, "chunk F"]]
+"""Gives what the trainable layers take of rows [start, start + chunk) of those
+served: frozen features, or tokens."""
+Embed = Callable[[PyTree, Shaped[jax.Array, "chunk F"]], jax.Array]
 
 
 def _num_chunks(count, chunk: int):
@@ -28,18 +29,18 @@ def padded(rows: Int[jax.Array, " K"], chunk: int) -> Int[jax.Array, " K2"]:
   return jnp.pad(rows, (0, -rows.size % chunk), constant_values=table.EMPTY)
 
 
-def stored_features(
-  shard: Float[jax.Array, "buckets slots F"],
+def stored_rows(
+  shard: Shaped[jax.Array, "buckets slots F"],
   rows: Int[jax.Array, " K"],
   *,
   chunk: int,
 ) -> ReadChunk:
-  """Features that the table itself holds: read when they are needed."""
+  """What the table itself holds, as it is: read when it is needed."""
   rows = padded(rows, chunk)
 
   def read_chunk(start):
     wanted = jax.lax.dynamic_slice_in_dim(rows, start, chunk)
-    return table.read(shard, wanted).astype(jnp.float32)
+    return table.read(shard, wanted)
 
   return read_chunk
 
@@ -83,9 +84,9 @@ def embed(
   """Vectors of the rows served; rows past `count` hold no meaning.
 
   Args:
-    apply: the trainable layers, `apply(params, features) -> vectors`.
+    apply: the trainable layers, `apply(params, rows) -> vectors`.
     params: their parameters.
-    read_chunk: gives the frozen features.
+    read_chunk: gives what they take.
     count: number of rows served.
     capacity: room for rows, >= count.
     width: D, width of a vector.
@@ -119,8 +120,8 @@ def pull_back(
   gradients = jnp.pad(gradients, ((0, -len(gradients) % chunk), (0, 0)))
 
   def add_chunk(i, total):
-    features = read_chunk(i * chunk)
-    _, pull = jax.vjp(lambda p: apply(p, features), params)
+    rows = read_chunk(i * chunk)
+    _, pull = jax.vjp(lambda p: apply(p, rows), params)
     of_chunk = jax.lax.dynamic_slice_in_dim(gradients, i * chunk, chunk)
     return jax.tree.map(jnp.add, total, pull(of_chunk)[0])
 

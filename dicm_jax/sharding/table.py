@@ -61,7 +61,9 @@ def to_buckets(
   """Lays rows out in buckets, padding the last slot with zeros."""
   num_rows, *rest = rows.shape
   pad = slots(num_rows) * BUCKETS - num_rows
-  filled = np.concatenate([rows, np.zeros((pad, *rest), rows.dtype)])
+  filled = rows  # Not copied where it need not be: it may be most of memory.
+  if pad:
+    filled = np.concatenate([rows, np.zeros((pad, *rest), rows.dtype)])
   return filled.reshape(-1, BUCKETS, *rest).swapaxes(0, 1)[_REVERSED]
 
 
@@ -71,6 +73,19 @@ def from_buckets(
   """Inverse of `to_buckets`."""
   flat = table[_REVERSED].swapaxes(0, 1).reshape(-1, *table.shape[2:])
   return flat[:num_rows]
+
+
+def rows_at(
+  num_rows: int,
+) -> Int[np.ndarray, "buckets slots"]:
+  """Row that lies at each place of a table; EMPTY: none does.
+
+  >>> rows_at(300)[:, 1].max()
+  np.int32(299)
+  """
+  rows = np.arange(num_rows, dtype=np.int32)
+  # Zeros are what padding is filled with, so count from 1.
+  return to_buckets(rows + 1) - 1
 
 
 def init_normal(

@@ -30,7 +30,7 @@ def _case(count: int):
 def test_vectors_and_gradients_equal_those_of_one_big_batch(count):
   params, content, rows = _case(count)
   shard = jnp.asarray(table.to_buckets(content))
-  read = server.stored_features(shard, jnp.asarray(rows), chunk=CHUNK)
+  read = server.stored_rows(shard, jnp.asarray(rows), chunk=CHUNK)
   n = jnp.int32(count)
   vectors = server.embed(
     _apply, params, read, n, capacity=18, width=WIDTH, chunk=CHUNK

@@ -137,6 +137,10 @@ class Job:
   def images_marker(self) -> pathlib.Path:
     return self.work("images.json")
 
+  @property
+  def titles_marker(self) -> pathlib.Path:
+    return self.work("titles.json")
+
   def vocabulary(self, name: str) -> pathlib.Path:
     return self.out / "vocab" / f"{name}.parquet"
 

@@ -52,6 +52,7 @@ def finish(job: Job, options: dict[str, Any]) -> None:
     "images": len(feature_files.image_keys(job.out)),
     "dense": _dense_scales(encoded),
     "left_out": _tally(encoded),
+    **_titles(job),
     "bad": _bad(job),
     "inputs": [
       {"name": p.name, "bytes": p.stat().st_size} for p in job.events.files
@@ -104,11 +105,20 @@ def _tally(encoded) -> dict[str, int]:
   return dict(sorted(total.items()))
 
 
+def _titles(job: Job) -> dict[str, dict[str, int]]:
+  """How many image rows have a title, where titles were given."""
+  if not job.titles_marker.exists():
+    return {}
+  found = json.loads(job.titles_marker.read_text())
+  return {"titles": {key: found[key] for key in ("given", "missing")}}
+
+
 def _bad(job: Job) -> dict[str, Any]:
   """What --on_bad=skip left out."""
   parts = [job.events.bad.summary(), *job.reads()]
-  if job.images_marker.exists():
-    parts.append(json.loads(job.images_marker.read_text()))
+  for marker in (job.images_marker, job.titles_marker):
+    if marker.exists():
+      parts.append(json.loads(marker.read_text()))
   entries = [entry for part in parts for entry in part["bad"]]
   return {
     "count": sum(part["bad_count"] for part in parts),

@@ -4,6 +4,7 @@ read      some files of the log -> chunks of events, cut by partition
 group     a partition -> its events in order, with groups, split and counts
 learn     a feature's counts -> its vocabulary
 pictures  the image source -> the image store
+titles    the table of titles -> a title for each image row
 encode    a partition -> a training and a test shard
 finish    everything -> the manifest, written last
 
@@ -24,12 +25,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dicm_jax.data import feature_files, files, image_store, source
+from dicm_jax.data import (
+  feature_files,
+  files,
+  image_store,
+  source,
+  title_file,
+)
 from dicm_jax.data import schema as schema_lib
 from dicm_jax.data.preparation import (
   encode,
   grouping,
   learning,
+  lookup,
   places,
   shards,
   spill,
@@ -42,7 +50,10 @@ place; the third argument names the stage."""
 
 
 def prepare(
-  job: Job, images: Callable[[], dict[str, Any]] | None, run: Run
+  job: Job,
+  images: Callable[[], dict[str, Any]] | None,
+  run: Run,
+  titles: Callable[[], dict[str, Any]] | None = None,
 ) -> None:
   """Makes everything but the frozen features and the manifest.
 
@@ -50,6 +61,8 @@ def prepare(
     job: what to prepare.
     images: fills the image rows, see `store_pictures`; None: there are none.
     run: runs the tasks.
+    titles: gives image rows their titles, see `store_titles`; without images it
+      makes the rows as well.
 
   Raises:
     InputError: a line or picture is wrong and on_bad is "stop"; or nothing is
@@ -63,6 +76,8 @@ def prepare(
   run(functools.partial(learning.learn, job), len(learned), "learn")
   if images is not None:
     files.once(job.images_marker, images)
+  if titles is not None:
+    files.once(job.titles_marker, titles)
   run(functools.partial(encode_one, job), job.partitions, "encode")
 
 
@@ -210,6 +225,30 @@ def store_vectors(
   there = places.available(job, wanted, vectors.keys(), bad)
   count = feature_files.write_precomputed(job.out, vectors, there, dtype)
   return {"keys": count, **bad.summary()}
+
+
+def store_titles(job: Job, titles: pa.Table, bad: source.Bad) -> dict[str, Any]:
+  """Gives each image row its title; returns how many have none.
+
+  Where there are no pictures and no vectors, all keys that the log names become
+  rows, in order.
+
+  Args:
+    job: its image rows are made, if there is something to make them of.
+    titles: `key` and `title`, no key twice.
+    bad: what was wrong with them.
+  """
+  if job.images_marker.exists():
+    keys = feature_files.image_keys(job.out)
+  else:
+    keys = ["", *sorted(learning.wanted_pictures(job))]
+  lines = lookup.Lookup(titles["key"].combine_chunks())
+  texts = pa.concat_arrays(
+    [pa.array([""]), titles["title"].combine_chunks()]
+  ).take(pa.array(lines.rows(pa.array(keys, pa.string()))))
+  title_file.write(job.out, keys, texts)
+  missing = texts.to_pylist()[1:].count("")
+  return {"given": len(keys) - 1 - missing, "missing": missing, **bad.summary()}
 
 
 def encode_one(job: Job, partition: int) -> None:

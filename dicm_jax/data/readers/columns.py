@@ -115,6 +115,23 @@ def items(
   return _kept(made, lines, wanted, bad, path)
 
 
+def titles(
+  raw: pa.Table,
+  lines: Int[np.ndarray, " n"],
+  bad: source.Bad,
+  path: pathlib.Path,
+) -> pa.Table:
+  """Makes image keys, as the log's are made, titles and a column `line`."""
+  key = _single(raw, "key", _required)
+  made = {
+    "key": ("key", key._replace(values=_bare(key.values))),
+    "title": ("title", _single(raw, "title", _text)),
+    "line": ("line", _right(pa.array(lines))),
+  }
+  names = [("key", pa.string()), ("title", pa.string()), ("line", pa.int64())]
+  return _kept(made, lines, pa.schema(names), bad, path)
+
+
 def _column(raw: pa.Table, name: str) -> pa.Array:
   return raw[name].combine_chunks()
 
@@ -164,6 +181,13 @@ def _right(column: pa.Array) -> Found:
 def _required(column: pa.Array) -> Found:
   text = values.as_text(column)
   return Found(text, values.is_null(text), "one value", text)
+
+
+def _text(column: pa.Array) -> Found:
+  """Text, empty where it is missing; numbers are none."""
+  text = values.as_text(column).fill_null("")
+  other = not pa.types.is_string(column.type)
+  return Found(text, ~values.is_null(column) & other, "text", column)
 
 
 def _same(column: pa.Array, value: str) -> Found:

@@ -66,21 +66,27 @@ def read_items(
 
 
 def without_repeats(
-  items: pa.Table, path: pathlib.Path, bad: source.Bad
+  items: pa.Table, path: pathlib.Path, bad: source.Bad, name: str = "item"
 ) -> pa.Table:
-  """An item table of `columns.items`, with the first line of each key.
+  """A table with a column `line`, of it the first line of each key.
+
+  Args:
+    items: e.g. of `columns.items`.
+    path: of its file.
+    bad: is told of the other lines.
+    name: of the column of keys.
 
   Raises:
     InputError: a key occurs twice and `bad` says stop.
   """
-  keys = items["item"].to_numpy(zero_copy_only=False)
+  keys = items[name].to_numpy(zero_copy_only=False)
   lines = items["line"].to_numpy()
   _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
   keep = np.zeros(len(keys), bool)
   keep[first] = True
   for row in np.flatnonzero(~keep).tolist():
     earlier = lines[first[inverse[row]]]
-    what = f"item {keys[row]!r}: occurs twice, first in line {earlier}"
+    what = f"{name} {keys[row]!r}: occurs twice, first in line {earlier}"
     bad.report(path, int(lines[row]), what)
   return items.drop_columns(["line"]).filter(pa.array(keep)).combine_chunks()
 

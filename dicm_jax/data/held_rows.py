@@ -1,0 +1,81 @@
+"""Rows of content in host memory or in a file, as they are stored."""
+
+from collections.abc import Iterable
+import pathlib
+from typing import NamedTuple
+
+from jaxtyping import Float, Int, Shaped
+import numpy as np
+
+from dicm_jax.data import files, quantise
+
+
+class HeldRows(NamedTuple):
+  """R rows of which some are wanted at a time."""
+
+  values: Shaped[np.ndarray, " R *content"]
+  """In memory, or mapped from a file: then a row is read when it is wanted."""
+  scale: Float[np.ndarray, " R"] | None = None
+  """Of each row, where features are stored as int8."""
+
+  @property
+  def row_shape(self) -> tuple[int, ...]:
+    return self.values.shape[1:]
+
+  @property
+  def dtype(self) -> np.dtype:
+    """Of rows as they are taken."""
+    packed = self.scale is not None or self.values.dtype == np.float16
+    return np.dtype(np.float32) if packed else self.values.dtype
+
+  @property
+  def about(self) -> str:
+    """Shape, storage and size, for people."""
+    values = self.values
+    where = ", mapped from a file" if isinstance(values, np.memmap) else ""
+    size = f"{values.nbytes / 1e6:.1f} MB"
+    return f"{values.shape} {values.dtype}, {size}{where}"
+
+  def everything(self) -> Shaped[np.ndarray, " R *content"]:
+    """All rows, as `take` gives them."""
+    if self.values.dtype == self.dtype:
+      return self.values
+    return quantise.unpack(quantise.Packed(self.values, self.scale))
+
+  def take(self, rows: Int[np.ndarray, " n"]) -> Shaped[np.ndarray, " n *c"]:
+    """The rows asked for; features as float32 whatever their storage."""
+    found = self.values[rows]
+    if found.dtype == self.dtype:
+      return found
+    scale = None if self.scale is None else self.scale[rows]
+    return quantise.unpack(quantise.Packed(found, scale))
+
+
+def write(
+  path: pathlib.Path,
+  blocks: Iterable[np.ndarray],
+  shape: tuple[int, ...],
+  dtype: np.dtype,
+) -> None:
+  """Writes an .npy file block by block, all of it or nothing.
+
+  Args:
+    path: of the file.
+    blocks: its rows, end to end.
+    shape: of all of it.
+    dtype: of its numbers.
+  """
+  with files.whole(path) as part:
+    out = np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=shape)
+    first = 0
+    for block in blocks:
+      out[first : first + len(block)] = block
+      first += len(block)
+    if first != shape[0]:
+      raise ValueError(f"expected {shape[0]} rows, found {first}")
+    out.flush()
+
+
+def mapped(path: pathlib.Path) -> Shaped[np.ndarray, " R *content"]:
+  """The rows of a file of `write`, read when they are wanted."""
+  return np.load(path, mmap_mode="r")
