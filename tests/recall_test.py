@@ -21,6 +21,7 @@ def jagged(*lists):
 HELD = held_out.HeldOut(
   past=jagged([0], [1, 1, 2], [3]),
   clicked=jagged([4, 5, 6], [0], [7, 9]),
+  query=None,
   user=np.array([0, 1, 0]),
   left_out=0,
 )
@@ -37,8 +38,8 @@ def test_recall_and_hit_rate_by_hand(monkeypatch, block):
   monkeypatch.setattr(recall, "_BLOCK", block)
   given = {0: [5, 1, 4], 1: [2, 3, 4], 3: [9, 8, 0]}
 
-  def recommend(past):
-    first = past.values[past.offsets[:-1]].tolist()
+  def recommend(held):
+    first = held.past.values[held.past.offsets[:-1]].tolist()
     rows = np.array([given[item] for item in first])
     return top_k.Found(rows, np.zeros(rows.shape))
 
