@@ -120,17 +120,22 @@ def test_feature_of_that_name_is_refused():
     dataclasses.replace(SEARCHED, feature=(*SEARCHED.feature, extra))
 
 
+def main_at(time: int) -> str:
+  return f"p{time // (logs.DAY // 8) % 5}"
+
+
 def test_main_item_of_a_page_is_its_anchor(tmp_path):
   """The log lists one behaviour image a page view: the item page's own."""
   main = schema.Field(name="main", side="user", kind="images")
   picture = dataclasses.replace(logs.SCHEMA.field("picture"), history=False)
   rest = [f for f in logs.SCHEMA.feature if f.name != "picture"]
   wanted = dataclasses.replace(logs.SCHEMA, feature=(*rest, picture, main))
-  events = [e | {"main": [f"p{e['time'] % 5}"]} for e in logs.rows()]
+  events = [e | {"main": [main_at(e["time"])]} for e in logs.rows()]
   log = (data := load(tmp_path, events, wanted)).train
   found = pairs.last_clicks(log)
   names = [data.image_names[row] for row in found.of_group]
-  assert names == [f"p{time % 5}" for time in log.time]
+  assert names == [main_at(time) for time in log.time]
+  assert len(set(names)) == 5
   clicks = pairs.find(log, click_log.with_picture(data, log), found)
   assert clicks.anchor.tolist() == [
     found.of_group[log.group[sample]] for sample in clicks.sample
