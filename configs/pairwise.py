@@ -1,14 +1,15 @@
 """Trains an encoder of pictures on pairs: a clicked item, and one beside it.
 
-For the user's last click as an anchor, the clicked item's embedding is to have
-the larger inner product. Batch normalisation sees anchors, clicked and other
-items together; a strided convolution stands where pooling would.
+For the user's last click as an anchor, or the page view's query, the clicked
+item's embedding is to have the larger inner product. Batch normalisation sees
+all pictures together; a strided convolution stands where pooling would.
 Source: CNN embeddings for ad ranking, JD.com, stage 1.
 
   python -m dicm_jax.main --config=configs/pairwise.py --workdir=runs/pairwise
 
 The folder then holds encoder.safetensors, a backbone like any other:
 --config.image.backbone=trained --config.image.weights=runs/pairwise.
+With --config.pairs.anchor=query there is query_encoder.safetensors beside it.
 """
 
 from ml_collections import config_dict
@@ -32,7 +33,12 @@ def get_config() -> config_dict.ConfigDict:
   c.encoder.image_size = 64  # Pixels.
   c.encoder.last = "strided"  # strided | max
 
+  c.text = config_dict.ConfigDict()  # Of queries; read where they are anchors.
+  c.text.length = 8  # Words of a query that are read.
+  c.text.buckets = 10000  # Numbers that words can have, by hash.
+
   c.pairs = config_dict.ConfigDict()
+  c.pairs.anchor = "click"  # The user's last click, or the page view's: query.
   c.pairs.loss = "logistic"  # logistic | hinge
   c.pairs.statistics = "joint"  # Of batch normalisation: joint | separate.
   c.pairs.shift = 4  # Pixels by which pictures move; 0: no augmentation.

@@ -5,8 +5,11 @@ python -m dicm_jax.prepare --format=table --samples=log.csv --images=pictures \
 python -m dicm_jax.prepare --infer --samples=log.csv > schema.toml
 python -m dicm_jax.prepare --encoder=runs/pairwise --out=embeddings.parquet \
   [--data=prepared]
+python -m dicm_jax.prepare --encoder=runs/pairwise --queries=queries.txt \
+  --out=queries.parquet
 
-The last embeds all pictures of a data set, or of the sample. After the others:
+The last two embed all pictures of a data set, or of the sample, and queries,
+one a line or in a column `query`. After the others:
 python -m dicm_jax.main --config=... --config.data.path=prepared
 """
 
@@ -19,7 +22,15 @@ from typing import Any
 
 from absl import app, flags
 
-from dicm_jax import beam, command, embed_items, errors, extraction, progress
+from dicm_jax import (
+  beam,
+  command,
+  embed_items,
+  embed_queries,
+  errors,
+  extraction,
+  progress,
+)
 from dicm_jax.data import (
   datasets,
   images,
@@ -309,6 +320,9 @@ def main(argv: list[str]) -> None:
       return
     if not values.out:
       raise errors.InputError("expected --out=DIR, a new folder")
+    if values.queries:
+      _embed_queries(values)
+      return
     if values.encoder and not values.samples:
       embed_items.embed(
         pathlib.Path(values.encoder), values.data, pathlib.Path(values.out)
@@ -317,6 +331,17 @@ def main(argv: list[str]) -> None:
     prepare(_options(values))
   except errors.InputError as e:
     command.fail(e)
+
+
+def _embed_queries(values: flags.FlagValues) -> None:
+  if not values.encoder or values.samples or values.data:
+    raise errors.InputError(
+      "--queries: expected --encoder=RUN, a run with queries as anchors, and "
+      "neither --samples nor --data"
+    )
+  embed_queries.embed(
+    *map(pathlib.Path, (values.encoder, values.queries, values.out))
+  )
 
 
 def _options(values: flags.FlagValues) -> Options:
@@ -366,6 +391,7 @@ def run() -> None:
     "backbone", "", "Encode the pictures now: squeezenet, vgg16, inception_v3."
   )
   text("encoder", "", "In place of --backbone: a run of configs/pairwise.py.")
+  text("queries", "", "With --encoder: embed these, .txt or a column query.")
   text("data", "", "With --encoder and no --samples: a prepared data set.")
   text("cut", "", "Its last layer, as in --config.image.cut.")
   text("weights", "", "Of the backbone, as in --config.image.weights.")

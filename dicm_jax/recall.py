@@ -1,10 +1,11 @@
-"""How often retrieval by a user's behaviour finds what the user clicks next.
+"""How often retrieval finds what the user clicks next.
 
 For each page view of the test split the user's history, as the data set holds
-it, asks for k of all items. Recall@k is the share of the page view's clicked
-items that are among them, the mean over page views: Manning, Raghavan and
-Schütze, Introduction to Information Retrieval (2008), section 8.3, of lists of
-k. Hit rate@k is the share of page views where at least one is among them:
+it, or the page view's query asks for k of all items. Recall@k is the share of
+the page view's clicked items that are among them, the mean over page views:
+Manning, Raghavan and Schütze, Introduction to Information Retrieval (2008),
+section 8.3, of lists of k. Hit rate@k is the share of page views where at least
+one is among them:
 Deshpande and Karypis, "Item-Based Top-N Recommendation Algorithms" (TOIS 2004),
 https://doi.org/10.1145/963770.963776, where each user has one item to find.
 """
@@ -16,7 +17,7 @@ from jaxtyping import Float, Int
 import numpy as np
 
 from dicm_jax import bootstrap, retrieval
-from dicm_jax.data import click_log, history
+from dicm_jax.data import click_log
 from dicm_jax.data import held_out as held_out_lib
 from dicm_jax.sharding import top_k
 
@@ -31,8 +32,8 @@ class Scores(NamedTuple):
   hit_rate: Float[np.ndarray, " P"]
 
 
-Recommend = Callable[[click_log.Jagged], top_k.Found]
-"""Histories, in rows of the catalogue -> k rows for each."""
+Recommend = Callable[[held_out_lib.HeldOut], top_k.Found]
+"""Page views -> k rows of the catalogue for each."""
 
 
 def evaluate(
@@ -41,6 +42,7 @@ def evaluate(
   k: int,
   *,
   exclude_seen: bool = False,
+  queries: Float[np.ndarray, "Q D"] | None = None,
 ) -> dict[str, Any]:
   """Recall and hit rate at k, beside popularity and chance.
 
@@ -50,34 +52,42 @@ def evaluate(
     k: items for each page view, from 1 to the number of items.
     exclude_seen: whether items of the history are not found again; clicks on
       them do not count then.
+    queries: vectors of the data set's queries, by which page views then ask in
+      place of their histories.
 
   Returns:
-    k, items, page_views and page_views_left_out, users, exclude_seen, encoder,
-    similarity, index, and `methods`: for `vectors`, `popularity` (the items
-    most clicked in training) and `random` (what k items by chance would find,
-    on average) an object of recall and hit_rate with 95 % bootstrap intervals
-    over users, NAME_low and NAME_high.
+    k, items, page_views and page_views_left_out, users, ask (history or query),
+    exclude_seen, encoder, similarity, index, and `methods`: for `vectors`,
+    `popularity` (the items most clicked in training) and `random` (what k items
+    by chance would find, on average) an object of recall and hit_rate with 95 %
+    bootstrap intervals over users, NAME_low and NAME_high.
 
   Raises:
     InputError: k is out of range, or no page view of the test split has a
-      history and a click.
+      click and a history, or a query.
   """
   count, width = catalogue.items.values.shape
   top_k.check(catalogue.items.values, k, count=count, width=width)
   keys = catalogue.items.keys
-  held = held_out_lib.hold_out(data, keys, new_only=exclude_seen)
+  ask = "history" if queries is None else "query"
+  held = held_out_lib.hold_out(data, keys, new_only=exclude_seen, ask=ask)
   ranking = held_out_lib.by_popularity(data, keys)
 
-  def by_vectors(past: click_log.Jagged) -> top_k.Found:
+  def by_history(held: held_out_lib.HeldOut) -> top_k.Found:
     return retrieval.like_behaviours(
-      catalogue, past, k, exclude_seen=exclude_seen
+      catalogue, held.past, k, exclude_seen=exclude_seen
     )
 
-  def popular(past: click_log.Jagged) -> top_k.Found:
-    return most_popular(ranking, past, k, exclude_seen=exclude_seen)
+  def by_query(held: held_out_lib.HeldOut) -> top_k.Found:
+    assert queries is not None and held.query is not None
+    seen = retrieval.padded(held.past) if exclude_seen else None
+    return catalogue.search(queries[held.query], k, excluded=seen)
+
+  def popular(held: held_out_lib.HeldOut) -> top_k.Found:
+    return most_popular(ranking, held.past, k, exclude_seen=exclude_seen)
 
   methods = {
-    "vectors": score(held, by_vectors),
+    "vectors": score(held, by_history if queries is None else by_query),
     "popularity": score(held, popular),
     "random": by_chance(held, k, count, exclude_seen=exclude_seen),
   }
@@ -87,6 +97,7 @@ def evaluate(
     "page_views": len(held.user),
     "page_views_left_out": held.left_out,
     "users": len(np.unique(held.user)),
+    "ask": ask,
     "exclude_seen": exclude_seen,
     "encoder": catalogue.items.encoder,
     "similarity": catalogue.similarity,
@@ -100,9 +111,8 @@ def score(held: held_out_lib.HeldOut, recommend: Recommend) -> Scores:
   """Recall and hit rate of what is recommended for each page view."""
   hits = []
   for start in range(0, len(held.user), _BLOCK):
-    some = np.arange(start, min(start + _BLOCK, len(held.user)))
-    found = recommend(history.take(held.past, some))
-    hits.append(_hits(found, history.take(held.clicked, some)))
+    some = held.take(np.arange(start, min(start + _BLOCK, len(held.user))))
+    hits.append(_hits(recommend(some), some.clicked))
   found = np.concatenate(hits)
   return Scores(found / held.clicked.lengths, (found > 0).astype(np.float64))
 

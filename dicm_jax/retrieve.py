@@ -1,21 +1,25 @@
-"""Items that look alike, to an item, a user or query vectors; a command.
+"""Items that look alike, to an item, a user or a query; a command.
 
 python -m dicm_jax.retrieve --item=0001.jpg [--k=10] [--sheet=like.png]
 python -m dicm_jax.retrieve --data=prepared --user=KEY [--exclude_seen]
 python -m dicm_jax.retrieve --data=prepared --evaluate
 python -m dicm_jax.retrieve --vectors=items.parquet --queries=queries.parquet
+python -m dicm_jax.retrieve --vectors=items.parquet --encoder=runs/pairwise \
+  --query="long red dress" [--data=sample --evaluate in place of --query]
 python -m dicm_jax.retrieve --index=usearch --out=index
 
 --vectors is a table (see `data.vectors`) or a folder features/ENCODER; without
 it the vectors are those of --data, and without both the SqueezeNet features of
-the built-in sample, which --data=sample names too. --item, --user and --queries
-print neighbours with their scores; --sheet draws their pictures, what was asked
-for first. --evaluate prints recall and hit rate, then all figures as JSON.
---index answers by an approximate index; --out writes it to a new folder, see
-`hnsw.write`.
+the built-in sample, which --data=sample names too. --item, --user, --query and
+--queries print neighbours with their scores; --sheet draws their pictures, what
+was asked for first. --encoder is a run with queries as anchors, whose encoder
+embeds --query, or with --evaluate the queries of --data. --evaluate prints
+recall and hit rate, then all figures as JSON. --index answers by an approximate
+index; --out writes it to a new folder, see `hnsw.write`.
 """
 
 from collections.abc import Sequence
+import logging
 import pathlib
 from typing import Any, NamedTuple
 
@@ -31,13 +35,16 @@ from dicm_jax import (
   out_folder,
   recall,
   retrieval,
+  search_page,
   shop,
 )
 from dicm_jax.data import click_log, vectors
 from dicm_jax.sharding import mesh as mesh_lib
 from dicm_jax.sharding import top_k
 
-_ASKS = ("item", "user", "queries", "evaluate")
+_log = logging.getLogger("dicm_jax.retrieve")  # Also when run as __main__.
+
+_ASKS = ("item", "user", "query", "queries", "evaluate")
 _PAST_SHOWN = 2 * contact_sheet.COLUMNS
 """Of a user's past items, the latest so many stand on a sheet."""
 
@@ -52,17 +59,19 @@ class Answer(NamedTuple):
 
 
 def answer(
-  of: shop.Shop, catalogue: retrieval.Catalogue, values: flags.FlagValues
+  of: shop.Shop,
+  catalogue: retrieval.Catalogue,
+  asked: vectors.Vectors | None,
+  values: flags.FlagValues,
 ) -> list[Answer]:
-  """What --item, --user or --queries asks for.
+  """What --item, --user, --query or --queries asks for.
 
   Raises:
-    InputError: an unknown item or user, a table that cannot be read or is of
-      another width, or k is out of its range.
+    InputError: an unknown item or user, vectors of another width, or k is out
+      of its range.
   """
   keys, k = catalogue.items.keys, values.k
-  if values.queries:
-    asked = vectors.read(pathlib.Path(values.queries))
+  if asked:
     found = retrieval.like_vectors(catalogue, asked, k)
     names, past = asked.keys, [()] * len(asked.keys)
   elif values.user:
@@ -94,9 +103,11 @@ def sections_of(of: shop.Shop, found: Answer) -> list[contact_sheet.Section]:
   def tile(key: str, note: str = "") -> contact_sheet.Tile:
     return contact_sheet.Tile(shop.picture_of(of, key), key, note)
 
+  near = [tile(n["key"], f"{n['score']:.3f}") for n in found.neighbours]
+  if not found.past:
+    return [contact_sheet.Section(f"most alike to {found.name!r}", near)]
   past = list(found.past)[::-1][:_PAST_SHOWN]
   title = "query" if len(found.past) == 1 else f"past items of {found.name}"
-  near = [tile(n["key"], f"{n['score']:.3f}") for n in found.neighbours]
   return [
     contact_sheet.Section(title, [tile(key) for key in past]),
     contact_sheet.Section("most alike", near),
@@ -130,26 +141,45 @@ def _check(values: flags.FlagValues) -> None:
       f"and --out; found {found}"
     )
   needs = {
-    "sheet": (asked in (["item"], ["user"]), "--item or --user"),
+    "sheet": (
+      asked in (["item"], ["user"], ["query"]),
+      "--item or --user or --query",
+    ),
     "exclude_seen": (asked in (["user"], ["evaluate"]), "--user or --evaluate"),
     "out": (bool(values.index), "--index"),
+    "query": (
+      bool(values.encoder),
+      "--encoder, a run with queries as anchors,",
+    ),
+    "encoder": (asked in (["query"], ["evaluate"]), "--query or --evaluate"),
   }
   for name, (there, expected) in needs.items():
     if getattr(values, name) and not there:
       raise errors.InputError(f"--{name}: expected {expected} too")
   if values.out:
     out_folder.check_free(pathlib.Path(values.out))
-  top_k.check_similarity(values.similarity)
+  if values.similarity:
+    top_k.check_similarity(values.similarity)
+
+
+def _similarity(asked: vectors.Vectors | None, values: flags.FlagValues) -> str:
+  """--similarity, or what the queries' encoder was trained by, or cosine."""
+  if values.similarity:
+    return values.similarity
+  if asked and asked.similarity:
+    _log.info("similarity: %s, as for the queries' encoder", asked.similarity)
+    return asked.similarity
+  return "cosine"
 
 
 def _catalogue(
-  items: vectors.Vectors, values: flags.FlagValues
+  items: vectors.Vectors, similarity: str, values: flags.FlagValues
 ) -> retrieval.Catalogue:
   """Items to search as --index says; writes --out."""
   if not values.index:
     mesh = mesh_lib.make_mesh(1, -1)
-    return retrieval.exact(items, mesh, values.similarity)
-  built = hnsw.build(values.index, items.values, values.similarity)
+    return retrieval.exact(items, mesh, similarity)
+  built = hnsw.build(values.index, items.values, similarity)
   if values.out and jax.process_index() == 0:
     hnsw.write(pathlib.Path(values.out), built, items)
   return retrieval.approximate(items, built)
@@ -165,16 +195,25 @@ def run(values: flags.FlagValues) -> None:
   of = shop.load(values.vectors, values.data)
   if values.sheet:
     shop.data_of(of, "--sheet")
-  catalogue = _catalogue(of.items, values)
+  if values.evaluate:
+    shop.data_of(of, "--evaluate")
+  asked = search_page.asked(
+    of, table=values.queries, encoder=values.encoder, query=values.query
+  )
+  catalogue = _catalogue(of.items, _similarity(asked, values), values)
   if values.evaluate:
     data = shop.data_of(of, "--evaluate")
     found = recall.evaluate(
-      catalogue, data, values.k, exclude_seen=values.exclude_seen
+      catalogue,
+      data,
+      values.k,
+      exclude_seen=values.exclude_seen,
+      queries=asked.values if asked else None,
     )
     _print(figures_text(found))
     command.show(found)
   elif any(getattr(values, name) for name in _ASKS):
-    found = answer(of, catalogue, values)
+    found = answer(of, catalogue, asked, values)
     _print("\n\n".join(map(text_of, found)))
     if values.sheet and jax.process_index() == 0:
       sheet = contact_sheet.draw(sections_of(of, found[0]))
@@ -205,8 +244,15 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
   text("data", "", "A prepared data set, or sample: pictures and users.")
   text("item", "", "Key of an item: find what is like it.")
   text("user", "", "Key of a user: find what is like the items of the past.")
+  text("query", "", "Words: find what is like them, by --encoder.")
   text("queries", "", "A table of vectors: find what is like each.")
-  text("similarity", "cosine", f"{' or '.join(top_k.SIMILARITIES)} (product).")
+  text("encoder", "", "A run with pairs.anchor=query: embeds queries.")
+  text(
+    "similarity",
+    "",
+    f"{' or '.join(top_k.SIMILARITIES)} (product); empty: as the queries' "
+    "encoder was trained, else cosine.",
+  )
   text(
     "index", "", f"Approximate: {' or '.join(hnsw.LIBRARIES)}; empty: exact."
   )

@@ -21,15 +21,16 @@ def jagged(*lists):
 HELD = held_out.HeldOut(
   past=jagged([0], [1, 1, 2], [3]),
   clicked=jagged([4, 5, 6], [0], [7, 9]),
+  query=None,
   user=np.array([0, 1, 0]),
   left_out=0,
 )
 
 
-def catalogue(keys, values):
+def catalogue(keys, values, similarity="cosine"):
   mesh = mesh_lib.make_mesh(1, 2, jax.devices()[:2])
   items = vectors.Vectors(keys=tuple(keys), values=values, encoder="net")
-  return retrieval.exact(items, mesh)
+  return retrieval.exact(items, mesh, similarity)
 
 
 @pytest.mark.parametrize("block", [1, 2, 512])
@@ -37,8 +38,8 @@ def test_recall_and_hit_rate_by_hand(monkeypatch, block):
   monkeypatch.setattr(recall, "_BLOCK", block)
   given = {0: [5, 1, 4], 1: [2, 3, 4], 3: [9, 8, 0]}
 
-  def recommend(past):
-    first = past.values[past.offsets[:-1]].tolist()
+  def recommend(held):
+    first = held.past.values[held.past.offsets[:-1]].tolist()
     rows = np.array([given[item] for item in first])
     return top_k.Found(rows, np.zeros(rows.shape))
 
@@ -124,6 +125,41 @@ def test_evaluation_is_that_of_a_loop_over_page_views(exclude_seen):
     k / toy.NUM_IMAGES, rel=0.15 if exclude_seen else 1e-6
   )
   assert (found["encoder"], found["data_notice"]) == ("net", "toy")
+
+
+@pytest.mark.parametrize("exclude_seen", [False, True])
+def test_evaluation_by_queries_is_that_of_a_loop(exclude_seen):
+  data, k = toy.dataset(), 5
+  rng = np.random.default_rng(0)
+  query = rng.integers(-1, 3, data.test.num_groups)
+  test = dataclasses.replace(data.test, query=query)
+  items = rng.normal(size=(toy.NUM_IMAGES, 6)).astype(np.float32)
+  queries = rng.normal(size=(3, 6)).astype(np.float32)
+  recalls = []
+  for group, place in enumerate(query):
+    low, high = test.behaviour_images.offsets[group : group + 2]
+    past = test.behaviour_images.values[low:high]
+    here = (test.group == group) & (test.label == 1)
+    clicked = set(test.ad_image[here].tolist())
+    clicked -= set(past.tolist()) if exclude_seen else set()
+    if place < 0 or not clicked:
+      continue
+    scores = items @ queries[place]
+    if exclude_seen:
+      scores[past] = -np.inf
+    best = set(np.argsort(-scores, kind="stable")[:k].tolist())
+    recalls.append(len(best & clicked) / len(clicked))
+  found = recall.evaluate(
+    catalogue(data.image_names, items, "inner"),
+    dataclasses.replace(data, test=test),
+    k,
+    exclude_seen=exclude_seen,
+    queries=queries,
+  )
+  assert (found["ask"], found["page_views"]) == ("query", len(recalls))
+  assert found["methods"]["vectors"]["recall"] == pytest.approx(
+    np.mean(recalls)
+  )
 
 
 def test_clicked_items_that_are_asked_for_are_found():

@@ -162,7 +162,7 @@ def test_evaluation_is_a_table_and_json(data, few_devices, capsys):
     ([], "expected one of --item, .*; found none"),
     (["--item=p3", "--evaluate"], "found --item and --evaluate"),
     (["--item=p3", "--out=x"], "--out: expected --index too"),
-    (["--evaluate", "--sheet=x"], "--sheet: expected --item or --user too"),
+    (["--evaluate", "--sheet=x"], "--sheet: expected --item or --user or --q"),
     (["--item=p3", "--exclude_seen"], "--exclude_seen: expected --user or"),
     (["--item=p3", "--similarity=l2"], "unknown similarity 'l2'"),
     (["--item=p3", "--index=annoy"], "unknown --index 'annoy'"),

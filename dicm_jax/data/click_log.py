@@ -77,7 +77,8 @@ class ClickLog:
   time: Int[np.ndarray, " G"] | None = None
   """Milliseconds since 1970 of each group; None: unknown."""
   query: Int[np.ndarray, " G"] | None = None
-  """What the user of each group searched for, a place in Dataset.queries."""
+  """What the user of each group searched for, a place in Dataset.queries; -1:
+  nothing. None: nobody knows."""
   true_probability: Float[np.ndarray, " n"] | None = None
   """P(click) of each sample where a simulator knows it."""
 

@@ -15,20 +15,36 @@ NONE = -1
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HeldOut:
-  """Page views of the test split that have a history and a click."""
+  """Page views of the test split that have a click, and something to ask by."""
 
   past: click_log.Jagged
   """Numbers of the items that the user clicked before."""
   clicked: click_log.Jagged
   """Numbers of the items clicked on the page view, distinct."""
+  query: Int[np.ndarray, " P"] | None
+  """What was searched for, a place in Dataset.queries; None: nobody knows."""
   user: Int[np.ndarray, " P"]
   """Number of each page view's user, from 0."""
   left_out: int
-  """Page views without a history or a click."""
+  """Page views without a click or without what to ask by."""
+
+  def take(self, some: Int[np.ndarray, " p"]) -> "HeldOut":
+    """Some of the page views."""
+    return HeldOut(
+      past=history.take(self.past, some),
+      clicked=history.take(self.clicked, some),
+      query=None if self.query is None else self.query[some],
+      user=self.user[some],
+      left_out=self.left_out,
+    )
 
 
 def hold_out(
-  data: click_log.Dataset, keys: Sequence[str], *, new_only: bool = False
+  data: click_log.Dataset,
+  keys: Sequence[str],
+  *,
+  new_only: bool = False,
+  ask: str = "history",
 ) -> HeldOut:
   """The page views of the test split, in numbers of the items.
 
@@ -37,6 +53,7 @@ def hold_out(
     keys: of the items, which are names of its images. What the log tells of
       other images is left out of histories and clicks.
     new_only: whether clicks on items of the history are left out too.
+    ask: what page views must have beside a click, history or query.
 
   Raises:
     InputError: there are no such page views.
@@ -51,18 +68,26 @@ def hold_out(
     new = ~_among(group, item, past)
     group, item = group[new], item[new]
   clicked = _lists(group, item, count)
-  keep = np.flatnonzero((past.lengths > 0) & (clicked.lengths > 0))
+  asks = past.lengths > 0 if ask == "history" else _has_query(log)
+  keep = np.flatnonzero(asks & (clicked.lengths > 0))
   if not len(keep):
     raise errors.InputError(
-      "expected page views of the test split with a history and a click among "
+      f"expected page views of the test split with a {ask} and a click among "
       f"the {len(keys)} items; none of {count} has both"
     )
   return HeldOut(
     past=history.take(past, keep),
     clicked=history.take(clicked, keep),
+    query=None if log.query is None else log.query[keep],
     user=np.unique(log.user[keep], return_inverse=True)[1],
     left_out=count - len(keep),
   )
+
+
+def _has_query(log: click_log.ClickLog) -> np.ndarray:
+  if log.query is None:
+    return np.zeros(log.num_groups, bool)
+  return log.query >= 0
 
 
 def item_of_image(

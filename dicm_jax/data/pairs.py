@@ -1,7 +1,8 @@
 """Pairs of a clicked and a not clicked item of one page view.
 
-The anchor is what the user clicked last before it. A pair teaches an encoder
-that the clicked item is nearer to the anchor than the other one.
+The anchor is what the user clicked last before it, or what he searched for. A
+pair teaches an encoder that the clicked item is nearer to the anchor than the
+other one.
 Source: CNN embeddings for ad ranking, JD.com, stage 1 (pairwise training).
 """
 
@@ -15,12 +16,26 @@ import numpy as np
 from dicm_jax import errors
 from dicm_jax.data import click_log
 
+NONE = -1
+"""In place of an anchor: the page view has none."""
+
+
+class Anchors(NamedTuple):
+  """What each page view is anchored to."""
+
+  of_group: Int[np.ndarray, " G"]
+  """An image row or a place in the queries; NONE: nothing is known."""
+  what: str
+  """For messages."""
+
 
 class Pairs(NamedTuple):
-  """Image rows of P pairs."""
+  """P pairs of items and their anchors."""
 
   anchor: Int[np.ndarray, " P"]
+  """As in `Anchors`."""
   clicked: Int[np.ndarray, " P"]
+  """Image rows."""
   other: Int[np.ndarray, " P"]
   """Shown beside it and not clicked."""
 
@@ -37,8 +52,9 @@ class Clicks(NamedTuple):
   """Samples that can be the better half of a pair, and their counterparts."""
 
   sample: Int[np.ndarray, " P"]
-  """Clicked, with an earlier click and something not clicked beside it."""
+  """Clicked, with an anchor and something not clicked beside it."""
   anchor: Int[np.ndarray, " P"]
+  """As in `Anchors`."""
   first: Int[np.ndarray, " P"]
   """Place of its page view's first counterpart in `others`."""
   choices: Int[np.ndarray, " P"]
@@ -47,14 +63,42 @@ class Clicks(NamedTuple):
   """Samples that were not clicked, by page view."""
 
 
+def last_clicks(log: click_log.ClickLog) -> Anchors:
+  """Anchors at what the user clicked last before each page view.
+
+  That is the last behaviour image: where the log lists them itself, and lists
+  the main item of the page alone, it is that item.
+  """
+  history = log.behaviour_images
+  known = history.lengths > 0
+  last = np.full(log.num_groups, NONE, np.int64)
+  last[known] = history.values[history.offsets[1:][known] - 1]
+  return Anchors(last, "an earlier click of the user")
+
+
+def queries(log: click_log.ClickLog) -> Anchors:
+  """Anchors at what the user of each page view searched for.
+
+  Raises:
+    InputError: the data set says nothing of queries.
+  """
+  if log.query is None:
+    raise errors.InputError(
+      "pairs.anchor='query': the data set has no search queries; prepare it "
+      'with [log] query = "COLUMN" in its schema, the column of their texts'
+    )
+  return Anchors(log.query, "a search query")
+
+
 def find(
-  log: click_log.ClickLog, has_picture: Bool[np.ndarray, " n"]
+  log: click_log.ClickLog, has_picture: Bool[np.ndarray, " n"], anchors: Anchors
 ) -> Clicks:
   """Finds all clicks that pairs can be made of.
 
   Args:
     log: a split.
     has_picture: samples whose ad has one; others are left out.
+    anchors: of the split's page views.
 
   Raises:
     InputError: there is none.
@@ -62,19 +106,23 @@ def find(
   clicked = (log.label > 0.5) & has_picture
   others = np.flatnonzero((log.label <= 0.5) & has_picture)
   of_group = np.searchsorted(log.group[others], np.arange(log.num_groups + 1))
-  history = log.behaviour_images
-  known = history.lengths > 0
+  known = anchors.of_group != NONE
   count = np.diff(of_group)
   usable = clicked & (known & (count > 0))[log.group]
   sample = np.flatnonzero(usable)
   if not len(sample):
     raise errors.InputError(
       "pairwise training: expected page views with a click, an impression not "
-      "clicked and an earlier click of the user, found none in the data set"
+      f"clicked and {anchors.what}, found none in the data set"
     )
   group = log.group[sample]
-  last = history.values[history.offsets[group + 1] - 1]
-  return Clicks(sample, last, of_group[:-1][group], count[group], others)
+  return Clicks(
+    sample,
+    anchors.of_group[group],
+    of_group[:-1][group],
+    count[group],
+    others,
+  )
 
 
 def draw(

@@ -7,7 +7,7 @@ import json
 import pathlib
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,7 +24,7 @@ from dicm_jax.data import (
 )
 from dicm_jax.data import schema as schema_lib
 from dicm_jax.data.preparation import encode
-from dicm_jax.data.preparation.job import MANIFEST, WORK
+from dicm_jax.data.preparation.job import MANIFEST, SPLITS, WORK
 from dicm_jax.data.preparation.manifest import FORMAT
 
 
@@ -40,14 +40,16 @@ def load(path: pathlib.Path) -> click_log.Dataset:
   manifest = read_manifest(path)
   schema = schema_file.from_dict(manifest["schema"])
   pictures = image_store.ImageStore(path / "images")
+  queries, query = _queries(path) if schema.log.query else ((), {})
   return click_log.Dataset(
     features=_features(schema, manifest),
-    train=_log(path, "train", schema, manifest),
-    test=_log(path, "test", schema, manifest),
+    train=_log(path, "train", schema, manifest, query.get("train")),
+    test=_log(path, "test", schema, manifest, query.get("test")),
     image_names=tuple(feature_files.image_keys(path)),
     image_bytes=pictures,
     no_image=image_store.NO_IMAGE,
     titles=title_file.read(path),
+    queries=queries,
     frozen=functools.partial(feature_files.find, path),
     held=functools.partial(feature_files.held, path),
     digest=_digest(manifest),
@@ -162,7 +164,20 @@ def _features(
   return (*own, *past)
 
 
-def _log(path, split: str, schema: schema_lib.Schema, manifest):
+def _queries(
+  path: pathlib.Path,
+) -> tuple[tuple[str, ...], dict[str, Int[np.ndarray, " G"]]]:
+  """The distinct queries in order, and by split the place of each group's."""
+  texts = {k: list(_Parts(path / k).chunks(schema_lib.QUERY)) for k in SPLITS}
+  known, code = _codes([chunk for chunks in texts.values() for chunk in chunks])
+  known = known.to_pylist()
+  none = known[:1] == [""]  # The first in order: no query, so it becomes -1.
+  code -= none
+  train = sum(map(len, texts["train"]))
+  return tuple(known[none:]), {"train": code[:train], "test": code[train:]}
+
+
+def _log(path, split: str, schema: schema_lib.Schema, manifest, query):
   """One split, all its parts end to end."""
   parts = _Parts(path / split)
   group_of = parts.lists("label")
@@ -195,6 +210,7 @@ def _log(path, split: str, schema: schema_lib.Schema, manifest):
     group=np.repeat(numbers, group_of.lengths),
     user=parts.codes("user"),
     time=parts.values("time"),
+    query=query,
   )
 
 
@@ -226,18 +242,18 @@ class _Parts:
     self._paths = sorted(folder.glob("part-*.parquet"))
     self._names = pq.read_schema(self._paths[0]).names
 
-  def _chunks(self, name: str) -> Iterator[pa.Array]:
+  def chunks(self, name: str) -> Iterator[pa.Array]:
     for path in self._paths:
       yield from pq.read_table(path, columns=[name])[name].chunks
 
   def values(self, name: str) -> np.ndarray:
     """All values of a column, whatever lists they are in."""
-    return _joined([_flat(chunk) for chunk in self._chunks(name)])
+    return _joined([_flat(chunk) for chunk in self.chunks(name)])
 
   def lists(self, name: str, depth: int = 0) -> click_log.Jagged:
     """A column of lists, one a group; at depth 1 those within, one a sample."""
     values, lengths = [], []
-    for chunk in self._chunks(name):
+    for chunk in self.chunks(name):
       inner = chunk.flatten() if depth else chunk
       values.append(_flat(inner))
       lengths.append(inner.value_lengths().to_numpy())
@@ -253,14 +269,21 @@ class _Parts:
 
   def codes(self, name: str) -> np.ndarray:
     """Number of each string among all that occur, in order."""
-    found = pa.chunked_array(list(self._chunks(name)), pa.string())
-    encoded = found.dictionary_encode().unify_dictionaries()
-    if not encoded.num_chunks:
-      return np.zeros(0, np.int32)
-    order = pc.call_function("sort_indices", [encoded.chunk(0).dictionary])
-    rank = np.empty(len(order), np.int32)
-    rank[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
-    return np.concatenate([rank[c.indices.to_numpy()] for c in encoded.chunks])
+    return _codes(list(self.chunks(name)))[1]
+
+
+def _codes(texts: list[pa.Array]) -> tuple[pa.Array, Int[np.ndarray, " n"]]:
+  """The distinct strings in order, and the place of each one there."""
+  found = pa.chunked_array(texts, pa.string())
+  encoded = found.dictionary_encode().unify_dictionaries()
+  if not encoded.num_chunks:
+    return pa.array([], pa.string()), np.zeros(0, np.int32)
+  distinct = encoded.chunk(0).dictionary
+  order = pc.call_function("sort_indices", [distinct])
+  rank = np.empty(len(order), np.int32)
+  rank[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
+  code = np.concatenate([rank[c.indices.to_numpy()] for c in encoded.chunks])
+  return distinct.take(order), code
 
 
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:

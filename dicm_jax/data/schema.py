@@ -21,6 +21,8 @@ MAX_NEGATIVES = 1000
 Field = field_lib.Field
 LISTS, ID_KINDS = field_lib.LISTS, field_lib.ID_KINDS
 RESERVED = field_lib.RESERVED
+QUERY = "query"
+"""Our column of search queries, where the log has them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,8 @@ class Log:
   """Column of the page view; empty: same user and same time."""
   dwell: str = ""
   """Seconds spent after the click, where the log knows them."""
+  query: str = ""
+  """Column of what the user searched for, where the page answers a search."""
 
   def __post_init__(self):
     for key in ("user", "time"):
@@ -160,6 +164,11 @@ class Schema:
     for kind in ("image", "images"):
       if sum(f.kind == kind for f in self.feature) > 1:
         raise errors.InputError(f"expected at most one feature of kind {kind}")
+    if self.log.query and QUERY in names:
+      raise errors.InputError(
+        f"feature {QUERY!r}: [log] query makes a column of that name; call the "
+        f"feature e.g. 'query_words', with column = {self.log.query!r}"
+      )
     if not any(f.kind in ID_KINDS for f in self.feature):
       raise errors.InputError("expected at least one feature of kind id or ids")
     image, behaviours = self.ad_image, self.behaviour_images
@@ -237,9 +246,9 @@ def block_schema(schema: Schema) -> pa.Schema:
 
   `label` float32 (0 or 1), `user` string, `time` int64 (ms since 1970), `line`
   int64 (from 1: with the file's number, the order of ties); `group` string,
-  `dwell` float32 and `test` bool where the schema names their columns; `item`
-  string where there is an item table; then a column for each feature that does
-  not stand in the item table, see `arrow_type`.
+  `dwell` float32, `query` string (null: none) and `test` bool where the schema
+  names their columns; `item` string where there is an item table; then a column
+  for each feature that does not stand in the item table, see `arrow_type`.
   """
   columns = [
     pa.field("label", pa.float32()),
@@ -251,6 +260,8 @@ def block_schema(schema: Schema) -> pa.Schema:
     columns.append(pa.field("group", pa.string()))
   if schema.log.dwell:
     columns.append(pa.field("dwell", pa.float32()))
+  if schema.log.query:
+    columns.append(pa.field(QUERY, pa.string()))
   if schema.split.rule == "column":
     columns.append(pa.field("test", pa.bool_()))
   if schema.items:

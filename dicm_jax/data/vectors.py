@@ -1,9 +1,9 @@
 """A table of vectors by key: what retrieval searches, and searches with.
 
 One Parquet file with the columns `key`, string, and `vector`, a fixed-size list
-of float32; the file's metadata name the encoder and its digest. pyarrow is
-enough to read and write it. The folder features/ENCODER of a prepared data set
-is read as such a table too.
+of float32; the file's metadata name the encoder and its digest, and of queries
+what they are compared with and how. pyarrow is enough to read and write it. The
+folder features/ENCODER of a prepared data set is read as such a table too.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,8 @@ from dicm_jax import errors
 from dicm_jax.data import feature_files, files, quantise
 
 KEY, VECTOR = "key", "vector"
-_ENCODER, _DIGEST = b"encoder", b"digest"
+_SAID = ("encoder", "digest", "similarity", "items")
+"""Entries of the file's metadata."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +35,10 @@ class Vectors:
   """Name of what made them; empty: unknown."""
   digest: str = ""
   """Of all that decides them; empty: unknown."""
+  similarity: str = ""
+  """By which they are compared with items, inner or cosine; empty: any."""
+  items: str = ""
+  """Digest of the items' vectors that they are compared with; empty: any."""
 
 
 def write(path: pathlib.Path, vectors: Vectors) -> None:
@@ -54,7 +59,7 @@ def write(path: pathlib.Path, vectors: Vectors) -> None:
       VECTOR: pa.FixedSizeListArray.from_arrays(flat, width),
     }
   ).replace_schema_metadata(
-    {_ENCODER: vectors.encoder, _DIGEST: vectors.digest}
+    {name: said for name in _SAID if (said := getattr(vectors, name))}
   )
   try:
     files.write_parquet(path, table)
@@ -83,8 +88,7 @@ def read(path: pathlib.Path) -> Vectors:
   return Vectors(
     keys=tuple(keys),
     values=values,
-    encoder=said.get(_ENCODER, b"").decode(),
-    digest=said.get(_DIGEST, b"").decode(),
+    **{name: said.get(name.encode(), b"").decode() for name in _SAID},
   )
 
 

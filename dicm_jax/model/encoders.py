@@ -1,4 +1,4 @@
-"""Encoders of pictures that training changes, by name."""
+"""Encoders that training changes: of pictures, by name, and of queries."""
 
 from collections.abc import Callable
 import dataclasses
@@ -6,7 +6,7 @@ import dataclasses
 from flax import nnx
 
 from dicm_jax import errors
-from dicm_jax.model import layers, small_inception
+from dicm_jax.model import layers, small_inception, text_cnn
 
 ENCODERS: dict[str, Callable[..., nnx.Module]] = {
   "small_inception": small_inception.SmallInception,
@@ -35,6 +35,24 @@ class EncoderConfig:
       raise errors.unknown_name("encoder.last", self.last, LASTS)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QueryConfig:
+  """Shape of an encoder of queries, and how it cuts them into words."""
+
+  width: int
+  """D, numbers of an embedding: as of the items beside it."""
+  text: text_cnn.TextConfig
+
+  def __post_init__(self):
+    for name, value in (
+      ("width", self.width),
+      ("length", self.text.length),
+      ("buckets", self.text.buckets),
+    ):
+      if type(value) is not int or value < 1:
+        raise errors.InputError(f"{name}: expected >= 1, found {value!r}")
+
+
 def make(
   config: EncoderConfig,
   *,
@@ -58,3 +76,8 @@ def make(
     total=total,
     rngs=rngs,
   )
+
+
+def make_query(config: QueryConfig, *, rngs: nnx.Rngs) -> text_cnn.TextCNN:
+  """Builds an encoder of queries: int32 [n, length] -> float32 [n, width]."""
+  return text_cnn.TextCNN(config.width, buckets=config.text.buckets, rngs=rngs)

@@ -1,4 +1,4 @@
-"""Batches of pairs: three pictures each, decoded and changed ahead of time."""
+"""Batches of pairs, their pictures decoded and changed ahead of time."""
 
 from collections.abc import Iterator
 
@@ -9,14 +9,15 @@ import numpy as np
 
 from dicm_jax.data import augment, click_log, pairs
 from dicm_jax.data import images as images_lib
+from dicm_jax.pairwise.anchors import Anchors, Batch
 from dicm_jax.pairwise.config import Config
-from dicm_jax.pairwise.step import ROLES, Batch
 from dicm_jax.sharding import mesh as mesh_lib
 
 
 def stream(
   config: Config,
   data: click_log.Dataset,
+  anchors: Anchors,
   order: pairs.Order,
   mesh: Mesh,
   first_step: int,
@@ -27,16 +28,22 @@ def stream(
   Batch k is a pure function of seed and k, whatever the mesh; each process
   decodes the pictures of its own devices alone.
   """
-  numbers = np.arange(ROLES * config.train.batch_size).reshape(ROLES, -1)
+  roles = anchors.roles
+  numbers = np.arange(roles * config.train.batch_size).reshape(roles, -1)
   by_device = np.stack(np.split(numbers, mesh.size, axis=1))
   mine = by_device[mesh_lib.my_devices(mesh)]
+  my_pairs = mine[:, 0]  # Pictures of the first role count the pairs.
 
   def make(step: int) -> Batch:
-    rows = np.concatenate(order(step))
+    drawn = order(step)
+    rows = np.concatenate(drawn[-roles:])
     pictures = _decoded(data, rows[mine.reshape(-1)], config.encoder.image_size)
     if config.pairs.shift:
-      pictures = _changed(config, pictures, mine.reshape(-1), step)
-    return Batch(pictures.reshape(*mine.shape, *pictures.shape[1:]))
+      pictures = _changed(config, pictures, mine.reshape(-1), len(rows), step)
+    return Batch(
+      pictures.reshape(*mine.shape, *pictures.shape[1:]),
+      anchors.tokens(drawn.anchor[my_pairs]),
+    )
 
   steps = grain.MapDataset.range(first_step, end_step).map(make)
   options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
@@ -57,10 +64,9 @@ def _decoded(
   return pictures[index]
 
 
-def _changed(config: Config, pictures, mine, step: int):
+def _changed(config: Config, pictures, mine, count: int, step: int):
   """Augmented pictures, the draws those of the whole batch."""
   rng = np.random.Generator(np.random.Philox(key=[config.seed, step]))
-  count = ROLES * config.train.batch_size
   drawn = augment.draw(count, config.pairs.shift, rng)
   return augment.apply(
     pictures, augment.Changes(*(part[mine] for part in drawn))

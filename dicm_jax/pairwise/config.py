@@ -4,9 +4,10 @@ import dataclasses
 
 from dicm_jax import config as config_lib
 from dicm_jax import config_tree, errors, optim
-from dicm_jax.model import encoders, pairwise
+from dicm_jax.model import encoders, pairwise, text_cnn
 
 TASK = "pairwise"
+ANCHORS = ("click", "query")
 STATISTICS = ("joint", "separate")
 
 
@@ -20,11 +21,14 @@ class Train:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pairs:
+  anchor: str
+  """One of ANCHORS: click, the user's last one, or query, what the user
+  searched for."""
   loss: str
   """A key of pairwise.LOSSES: logistic or hinge."""
   statistics: str
-  """Of batch normalisation: joint over anchors, clicked and other items (the
-  talk), or separate for each."""
+  """Of batch normalisation: joint over all pictures of a pair, clicked and
+  other items among them (the talk), or separate for each."""
   shift: int
   """Pixels by which a crop may move; pictures are mirrored and made brighter
   or darker as well. 0: pictures as they are."""
@@ -40,6 +44,8 @@ class Config:
   mesh: config_lib.Mesh
   train: Train
   encoder: encoders.EncoderConfig
+  text: text_cnn.TextConfig
+  """What queries are to their encoder, where they are the anchors."""
   pairs: Pairs
   dense_optimizer: optim.DenseConfig
   checkpoint: config_lib.Checkpoint
@@ -47,6 +53,8 @@ class Config:
   def __post_init__(self):
     if self.task != TASK:
       raise errors.unknown_name("task", self.task, [TASK])
+    if self.pairs.anchor not in ANCHORS:
+      raise errors.unknown_name("pairs.anchor", self.pairs.anchor, ANCHORS)
     if self.pairs.loss not in pairwise.LOSSES:
       raise errors.unknown_name("pairs.loss", self.pairs.loss, pairwise.LOSSES)
     if self.pairs.statistics not in STATISTICS:
@@ -54,7 +62,7 @@ class Config:
         "pairs.statistics", self.pairs.statistics, STATISTICS
       )
     config_tree.check_numbers(
-      self, at_least_one=("train.", "encoder.", "checkpoint.")
+      self, at_least_one=("train.", "encoder.", "text.", "checkpoint.")
     )
     if self.pairs.shift < 0:
       raise errors.InputError(

@@ -1,5 +1,6 @@
-"""How well a trained encoder orders pictures by the user's last click."""
+"""How well trained encoders order items by their likeness to an anchor."""
 
+from jaxtyping import PyTree
 import numpy as np
 
 from dicm_jax import config_tree, features, metrics
@@ -8,6 +9,7 @@ from dicm_jax.data import click_log, pairs
 from dicm_jax.data import images as images_lib
 from dicm_jax.model import backbone
 from dicm_jax.pairwise import step as step_lib
+from dicm_jax.pairwise.anchors import Anchors
 from dicm_jax.pairwise.config import Config
 
 BLOCK = 64
@@ -15,9 +17,12 @@ BLOCK = 64
 
 
 def figures(
-  config: Config, data: click_log.Dataset, state: step_lib.State
+  config: Config,
+  data: click_log.Dataset,
+  anchors: Anchors,
+  state: step_lib.State,
 ) -> task_lib.Figures:
-  """Figures of the test split, for impressions of users who clicked before.
+  """Figures of the test split, for impressions on page views with an anchor.
 
   Returns:
     pair_accuracy: share of test pairs whose clicked item scores above the
@@ -26,18 +31,23 @@ def figures(
     probabilities are known bayes_pair_accuracy, the best possible; counts.
   """
   log = data.test
-  vectors = embeddings(config, data, state)
+  items = embeddings(config, data, anchors.items(state.encoder))
+  of_anchors = anchors.vectors(state.encoder, items)
   shown = click_log.with_picture(data, log)
-  clicks = pairs.find(log, shown)
+  found = anchors.of(log)
+  clicks = pairs.find(log, shown, found)
   rng = np.random.Generator(np.random.Philox(key=[config.seed, 0]))
   clicked, other = pairs.draw(clicks, rng)
-  lead = _score(vectors, clicks.anchor, log.ad_image[clicked])
-  lead = lead - _score(vectors, clicks.anchor, log.ad_image[other])
-  history = log.behaviour_images
-  known = shown & (history.lengths > 0)[log.group]
+
+  def score_of(anchor, image):
+    """Inner products: a factor common to all changes no order."""
+    return np.sum(of_anchors[anchor] * items[image], axis=1)
+
+  lead = score_of(clicks.anchor, log.ad_image[clicked])
+  lead = lead - score_of(clicks.anchor, log.ad_image[other])
+  known = shown & (found.of_group != pairs.NONE)[log.group]
   group = log.group[known]
-  last = history.values[history.offsets[group + 1] - 1]
-  score = _score(vectors, last, log.ad_image[known])
+  score = score_of(found.of_group[group], log.ad_image[known])
   label, user = log.label[known], log.user[group]
   out: task_lib.Figures = {
     "pair_accuracy": _ahead(lead),
@@ -56,9 +66,9 @@ def figures(
   return out
 
 
-def embeddings(config: Config, data: click_log.Dataset, state: step_lib.State):
-  """Embeddings of all image rows, float32 [R, D]."""
-  encoder = features.Encoder(backbone.trained(config.encoder, state.encoder))
+def embeddings(config: Config, data: click_log.Dataset, params: PyTree):
+  """Embeddings of all image rows by the items' encoder, float32 [R, D]."""
+  encoder = features.Encoder(backbone.trained(config.encoder, params))
   made = []
   for first in range(0, len(data.image_names), BLOCK):
     rows = range(first, min(first + BLOCK, len(data.image_names)))
@@ -69,11 +79,6 @@ def embeddings(config: Config, data: click_log.Dataset, state: step_lib.State):
     )
     made.append(encoder(pictures))
   return np.concatenate(made)
-
-
-def _score(vectors, x, y):
-  """Inner products: a factor common to all changes no order."""
-  return np.sum(vectors[x] * vectors[y], axis=1)
 
 
 def _ahead(lead) -> float:

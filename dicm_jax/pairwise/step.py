@@ -1,28 +1,24 @@
-"""One step on pairs: three pictures each, one network, one loss.
+"""One step on pairs: an anchor, a clicked item and another one, one loss.
 
 Data parallel: every device takes a slice of the pairs, and gradients are summed
-over all. Anchors, clicked and other items go through the network together, so
-that they share batch normalisation's statistics, as the talk wants it.
+over all. Clicked and other items go through one network together, so that they
+share batch normalisation's statistics, as the talk wants it.
 """
 
 from collections.abc import Callable
 import dataclasses
 from typing import NamedTuple
 
-from flax import nnx
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Bool, Float, Int, PyTree, UInt8
-import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree
 import optax
 
 from dicm_jax.model import nets, pairwise
+from dicm_jax.pairwise.anchors import Batch, Embedded
 from dicm_jax.sharding import mesh as mesh_lib
-
-ROLES = 3
-"""Anchor, clicked, other."""
 
 
 class State(NamedTuple):
@@ -30,14 +26,8 @@ class State(NamedTuple):
 
   step: Int[Array, ""]
   encoder: PyTree
-  """Parameters and running averages."""
+  """Parameters and running averages, see `anchors.Anchors.params`."""
   slots: optax.OptState
-
-
-class Batch(NamedTuple):
-  """A slice of pairs for each of N devices."""
-
-  pictures: UInt8[Array | np.ndarray, "N roles b S S 3"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,13 +35,10 @@ class Program:
   """What a step needs to know besides arrays."""
 
   mesh: Mesh
-  encoder_def: nnx.GraphDef
-  """The encoder without its parameters."""
+  embed: Callable[[PyTree, Batch], tuple[Embedded, PyTree]]
+  """See `anchors.Anchors.embed`."""
   loss: Callable[[Float[Array, " n"]], Float[Array, " n"]]
   dense: optax.GradientTransformation
-
-  def encoder(self, params: PyTree):
-    return nnx.merge(self.encoder_def, params)
 
 
 def train_on_device(
@@ -60,12 +47,10 @@ def train_on_device(
   """One device's part of a step; returns the new state and the mean loss."""
 
   def mean_loss(params):
-    encoder = program.encoder(params)
-    vectors = encoder(batch.pictures.reshape(-1, *batch.pictures.shape[2:]))
-    anchor, clicked, other = jnp.split(vectors, ROLES)
+    (anchor, clicked, other), statistics = program.embed(params, batch)
     lead = pairwise.score(anchor, clicked) - pairwise.score(anchor, other)
     mean = program.loss(lead).mean() / program.mesh.size
-    return mean, nets.statistics(encoder)
+    return mean, statistics
 
   (mean, statistics), gradients = jax.value_and_grad(mean_loss, has_aux=True)(
     state.encoder

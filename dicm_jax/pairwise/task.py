@@ -1,9 +1,8 @@
-"""Training of an encoder on pairs of pictures, as the loop sees it."""
+"""Training of an encoder on pairs of items, as the loop sees it."""
 
 import functools
 import pathlib
 
-from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +10,8 @@ import numpy as np
 from dicm_jax import experiment, optim, restore
 from dicm_jax import task as task_lib
 from dicm_jax.data import click_log, pairs
-from dicm_jax.model import encoder_file, encoders, pairwise
+from dicm_jax.model import pairwise
+from dicm_jax.pairwise import anchors as anchors_lib
 from dicm_jax.pairwise import batches, score, step
 from dicm_jax.pairwise.config import Config
 from dicm_jax.sharding import mesh as mesh_lib
@@ -31,17 +31,19 @@ def make(
     devices: devices of the mesh; None takes all.
 
   Raises:
-    InputError: a value of the config, or a file it names, is wrong.
+    InputError: a value of the config, or a file it names, is wrong, or the data
+      lack what pairs are made of.
   """
   mesh = mesh_lib.make_mesh(config.mesh.worker, config.mesh.server, devices)
   experiment.check_batch_size(config.train.batch_size, mesh)
   dense = optim.make_dense(config.dense_optimizer)
   data = experiment.load_data(config.data) if data is None else data
-  order = _order(config, data)
-  definition, params = _encoder(config)
+  anchors = anchors_lib.ANCHORS[config.pairs.anchor](config, data)
+  order = _order(config, data, anchors)
+  params = anchors.params()
   program = step.Program(
     mesh=mesh,
-    encoder_def=definition,
+    embed=anchors.embed,
     loss=pairwise.LOSSES[config.pairs.loss],
     dense=dense,
   )
@@ -50,16 +52,16 @@ def make(
 
   def finish(state, folder: pathlib.Path | None) -> task_lib.Figures:
     if folder:
-      trained = jax.tree.map(np.asarray, state.encoder)
-      file = folder / encoder_file.NAME
-      encoder_file.write(file, config.encoder, trained)
-    return score.figures(config, data, state)
+      anchors.write(folder, jax.tree.map(np.asarray, state.encoder))
+    return score.figures(config, data, anchors, state)
 
   return task_lib.Task(
     state=jax.tree.map(
       functools.partial(mesh_lib.put, mesh, mesh_lib.REPLICATED), state
     ),
-    batches=functools.partial(batches.stream, config, data, order, mesh),
+    batches=functools.partial(
+      batches.stream, config, data, anchors, order, mesh
+    ),
     step=step.make_train_step(program),
     is_sound=lambda state, batch: check(state),
     finish=finish,
@@ -81,24 +83,10 @@ def evaluate_run(config: Config, workdir: pathlib.Path) -> task_lib.Figures:
   return task.finish(state, None)
 
 
-def _order(config: Config, data: click_log.Dataset) -> pairs.Order:
+def _order(
+  config: Config, data: click_log.Dataset, anchors: anchors_lib.Anchors
+) -> pairs.Order:
   log = data.train
-  clicks = pairs.find(log, click_log.with_picture(data, log))
+  shown = click_log.with_picture(data, log)
+  clicks = pairs.find(log, shown, anchors.of(log))
   return pairs.shuffled(log, clicks, config.seed, config.train.batch_size)
-
-
-def _encoder(config: Config):
-  """The encoder's definition and first parameters."""
-  groups = step.ROLES if config.pairs.statistics == "separate" else 1
-
-  def make():
-    return encoders.make(
-      config.encoder,
-      groups=groups,
-      total=mesh_lib.total,
-      rngs=nnx.Rngs(config.seed),
-    )
-
-  definition = nnx.split(nnx.eval_shape(make))[0]
-  params = jax.jit(lambda: nnx.to_pure_dict(nnx.state(make())))()
-  return definition, params

@@ -60,6 +60,24 @@ def test_page_views_with_a_history_and_a_click_are_held_out():
   assert found.left_out == 2
 
 
+def test_page_views_with_a_query_and_a_click_are_held_out():
+  made = data()
+  query = np.array([4, 0, -1, 3, 2])
+  test = dataclasses.replace(made.test, query=query)
+  made = dataclasses.replace(made, test=test)
+  found = held_out.hold_out(made, KEYS, ask="query")
+  # Page view 1 has no history, which queries do without; 2 has no query.
+  assert found.query.tolist() == [4, 0, 2]
+  assert lists(found.past) == [[2, 2], [], [3]]
+  assert lists(found.clicked) == [[1], [2], [3]]
+  assert found.left_out == 2
+  some = found.take(np.array([2, 0]))
+  assert some.query.tolist() == [2, 4]
+  assert lists(some.past) == [[3], [2, 2]]
+  with pytest.raises(errors.InputError, match="with a query and a click"):
+    held_out.hold_out(data(), KEYS, ask="query")
+
+
 def test_clicks_on_what_was_seen_can_be_left_out():
   found = held_out.hold_out(data(), KEYS, new_only=True)
   assert lists(found.past) == [[2, 2]]

@@ -35,6 +35,15 @@ def test_table_comes_back_as_written(tmp_path):
   assert [p.name for p in path.parent.iterdir()] == ["items.parquet"]
 
 
+def test_table_of_queries_says_what_they_are_compared_with(tmp_path):
+  vectors.write(tmp_path / "q.parquet", table(similarity="inner", items="1a"))
+  found = vectors.read(tmp_path / "q.parquet")
+  assert (found.similarity, found.items) == ("inner", "1a")
+  vectors.write(tmp_path / "plain.parquet", table())
+  plain = vectors.read(tmp_path / "plain.parquet")
+  assert (plain.similarity, plain.items) == ("", "")
+
+
 @pytest.mark.parametrize("kind", [pa.float16(), pa.float64()])
 def test_table_of_other_numbers_is_read_as_float32(tmp_path, kind):
   path = tmp_path / "items.parquet"

@@ -9,7 +9,7 @@ import pytest
 from safetensors import numpy as arrays
 
 from dicm_jax import errors
-from dicm_jax.model import backbone, encoder_file, encoders
+from dicm_jax.model import backbone, encoder_file, encoders, text_cnn
 
 CONFIG = encoders.EncoderConfig(
   name="small_inception", width=5, image_size=16, last="max"
@@ -36,6 +36,31 @@ def test_folder_and_file_give_back_what_was_written(file):
     assert config == CONFIG
     jax.tree.map(np.testing.assert_array_equal, read, params())
   assert [p.name for p in file.parent.iterdir()] == [encoder_file.NAME]
+
+
+def test_encoder_of_queries_comes_back_with_its_words(tmp_path):
+  kind = encoder_file.QUERIES
+  config = encoders.QueryConfig(
+    width=3, text=text_cnn.TextConfig(length=4, buckets=20)
+  )
+  rng = np.random.default_rng(0)
+  made = jax.tree.map(
+    lambda leaf: rng.random(leaf.shape, np.float32),
+    encoder_file.params_of(config, kind),
+  )
+  encoder_file.write(tmp_path / kind.file, config, made, kind)
+  found, read = encoder_file.read(tmp_path, kind)
+  assert found == config
+  jax.tree.map(np.testing.assert_array_equal, read, made)
+  # Neither kind is taken for the other.
+  refused(tmp_path / kind.file, "as 'encoder', found None")
+  tensors = arrays.load_file(tmp_path / kind.file)
+  wrong = {"width": 3, "text": {"length": 0, "buckets": 20}}
+  for values, says in ((wrong, "length: expected >= 1"), ({}, "'text'")):
+    meta = {kind.entry: json.dumps(values)}
+    arrays.save_file(tensors, tmp_path / kind.file, metadata=meta)
+    with pytest.raises(errors.InputError, match=says):
+      encoder_file.read(tmp_path, kind)
 
 
 def refused(path, *says):

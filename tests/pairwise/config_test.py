@@ -13,6 +13,8 @@ from tests.pairwise import runs
   ("key", "value", "says"),
   [
     ("task", "pairwsie", "unknown task 'pairwsie'; did you mean 'pairwise'?"),
+    ("pairs__anchor", "clicks", "did you mean 'click'?"),
+    ("text__length", 0, "text.length: expected >= 1, found 0"),
     ("pairs__loss", "square", "unknown pairs.loss 'square'"),
     ("pairs__statistics", "join", "did you mean 'joint'?"),
     ("pairs__shift", -1, "pairs.shift: expected >= 0, found -1"),

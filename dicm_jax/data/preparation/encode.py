@@ -83,6 +83,9 @@ def _user_columns(grouped: grouping.Grouped, groups: slice, own, schema):
     "time": pa.array(grouped.time[groups]),
     "test": pa.array(grouped.test[groups]),
   }
+  if schema.log.query:
+    queries = grouped.events[schema_lib.QUERY].take(pa.array(first))
+    columns[schema_lib.QUERY] = queries.combine_chunks().fill_null("")
   for field in schema.feature:
     if field.side == "user":
       column = _user_side(own[field.name], first, field)

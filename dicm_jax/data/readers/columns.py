@@ -31,7 +31,7 @@ class Found(NamedTuple):
 def of_events(schema: schema_lib.Schema) -> tuple[str, ...]:
   """Columns of the log that blocks of events are made of."""
   log = schema.log
-  names = [log.label, log.user, log.time, log.group, log.dwell]
+  names = [log.label, log.user, log.time, log.group, log.dwell, log.query]
   if schema.split.rule == "column":
     names.append(schema.split.column)
   if schema.items:
@@ -83,6 +83,8 @@ def events(
     made["group"] = log.group, _single(raw, log.group, _required)
   if log.dwell:
     made["dwell"] = log.dwell, _single(raw, log.dwell, _dwell)
+  if log.query:
+    made[schema_lib.QUERY] = log.query, _single(raw, log.query, _query)
   if split.rule == "column":
     found = _single(raw, split.column, lambda c: _same(c, split.test_value))
     made["test"] = split.column, found
@@ -213,6 +215,12 @@ def _dwell(column: pa.Array) -> Found:
   there = ~values.is_null(values.as_text(column))
   wrong = (~finite & there) | (numbers < 0)
   return Found(pa.array(numbers), wrong, "seconds, >= 0", column)
+
+
+def _query(column: pa.Array) -> Found:
+  """Text without blanks around it; null where nothing is left."""
+  text = pc.call_function("utf8_trim_whitespace", [values.as_text(column)])
+  return _right(values.as_text(text))
 
 
 def _float32(numbers):
