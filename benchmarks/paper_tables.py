@@ -11,34 +11,25 @@ with what `--out` lacks: some 25 runs a seed.
 """
 
 import argparse
-import json
+import functools
 import pathlib
 from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks import ceiling, report, variants
+from benchmarks import ceiling, claims, kept, report, variants
+from benchmarks.claims import Claim, Results
 from dicm_jax import features
 from dicm_jax.data import sample
 from dicm_jax.model import backbone
 
-T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 8: 2.365, 10: 2.262}
-"""Student's t, two-sided 95 %, by number of seeds."""
 COLUMNS = ("gauc", "auc", "auc_cold")
-Results = dict[str, list[dict[str, float]]]
-"""Variant -> scores by seed."""
 
 
 class Row(NamedTuple):
   variant: str
   paper: str = ""
   """GAUC / AUC in the paper."""
-
-
-class Claim(NamedTuple):
-  text: str
-  pairs: tuple[tuple[str, str], ...]
-  """(better, worse) variants, each to be true of GAUC."""
 
 
 TABLES = {
@@ -125,16 +116,19 @@ CLAIMS = (
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-  parser.add_argument("--seeds", type=int, default=5, choices=sorted(T_95))
+  parser.add_argument(
+    "--seeds", type=int, default=5, choices=sorted(claims.T_95)
+  )
   parser.add_argument(
     "--out", type=pathlib.Path, default=pathlib.Path("runs/paper_tables.json")
   )
   args = parser.parse_args()
-  by_seed = [measured(seed, args.out) for seed in range(args.seeds)]
-  results = {name: [r[name] for r in by_seed] for name in by_seed[0]}
+  results = claims.by_variant(
+    [measured(seed, args.out) for seed in range(args.seeds)]
+  )
   for title, rows in TABLES.items():
     print("\n".join(table(title, rows, results)))
-  verdicts = [judged(claim, results) for claim in CLAIMS]
+  verdicts = [claims.judged(claim, results) for claim in CLAIMS]
   for lines in verdicts:
     print("\n".join(lines))
   shares = {c: recovered(results, c) for c in ("gauc", "auc_cold")}
@@ -149,24 +143,16 @@ def main() -> None:
 
 def measured(seed: int, out: pathlib.Path) -> dict[str, dict[str, float]]:
   """Scores of all variants in one world; keeps each as soon as it is there."""
-  out.parent.mkdir(parents=True, exist_ok=True)
-  kept = json.loads(out.read_text()) if out.exists() else {}
-  found = kept.setdefault(str(seed), {})
-  world = sample.generate(seed)
-
-  def keep(scores: dict[str, dict[str, float]]) -> None:
-    found.update(scores)
-    out.write_text(json.dumps(kept))
-    print(f"seed {seed}: {', '.join(scores)}", flush=True)
-
+  of_seed = kept.OfSeed(out, seed)
+  found, world = of_seed.scores, sample.generate(seed)
   if "best possible" not in found:
-    keep(_yardsticks(world))
+    of_seed.add(_yardsticks(world))
   for name, variant in variants.VARIANTS.items():
-    if name not in found:
-      keep({name: variants.score(variant, seed, world.dataset)})
+    score = functools.partial(variants.score, variant, seed, world.dataset)
+    of_seed.fill(name, score)
   if "warm-up full" not in found:
     made = variants.warm_up_scores(seed, world)
-    keep({f"warm-up {mode}": scores for mode, scores in made.items()})
+    of_seed.add({f"warm-up {mode}": scores for mode, scores in made.items()})
   return found
 
 
@@ -188,43 +174,16 @@ def _yardsticks(world: sample.Sample) -> dict[str, dict[str, float]]:
   }
 
 
-def interval(values: list[float]) -> tuple[float, float]:
-  """Mean and half the width of its 95 % interval."""
-  spread = np.std(values, ddof=1) / np.sqrt(len(values))
-  return float(np.mean(values)), float(T_95[len(values)] * spread)
-
-
 def table(title: str, rows: tuple[Row, ...], results: Results) -> list[str]:
   """A table of Markdown."""
   lines = [f"\n### {title}\n"]
   lines.append("| | GAUC | AUC | AUC, cold | paper: GAUC / AUC |")
   lines.append("|---|---|---|---|---|")
   for row in rows:
-    cells = [
-      "{:.4f} ± {:.4f}".format(*interval([s[c] for s in results[row.variant]]))
-      for c in COLUMNS
-    ]
+    scores = results[row.variant]
+    cells = [claims.cell([s[c] for s in scores]) for c in COLUMNS]
     lines.append(f"| {row.variant} | {' | '.join(cells)} | {row.paper} |")
   return lines
-
-
-def judged(claim: Claim, results: Results) -> list[str]:
-  """Whether a claim holds: the interval of each difference is above 0."""
-  lines, outcomes = [], []
-  for better, worse in claim.pairs:
-    gains = [
-      b["gauc"] - w["gauc"]
-      for b, w in zip(results[better], results[worse], strict=True)
-    ]
-    mean, half = interval(gains)
-    outcome = "yes" if mean > half else "no" if mean < -half else "undecided"
-    outcomes.append(outcome)
-    lines.append(
-      f"| {better} > {worse} | {mean:+.4f} ± {half:.4f} | {outcome} |"
-    )
-  whole = next((o for o in ("no", "undecided") if o in outcomes), "yes")
-  head = [f"\n**{claim.text}**: {whole}\n", "| | GAUC gained | holds here |"]
-  return [*head, "|---|---|---|", *lines]
 
 
 def recovered(results: Results, column: str) -> float:

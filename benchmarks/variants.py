@@ -78,6 +78,11 @@ itself begins a day later and ends a day later, as a daily model would."""
 
 def config_of(variant: Variant, seed: int) -> config_lib.Config:
   """The config of a variant."""
+  return config_lib.from_dict(values_of(variant, seed))
+
+
+def values_of(variant: Variant, seed: int) -> dict[str, Any]:
+  """What the config file of a variant says, with the variant's values."""
   path = CONFIGS / f"{variant.file}.py"
   tree = runpy.run_path(str(path))["get_config"]().to_dict()
   for key, value in variant.values.items():
@@ -86,7 +91,7 @@ def config_of(variant: Variant, seed: int) -> config_lib.Config:
     for name in sections:
       section = section[name]
     section[last] = value
-  return config_lib.from_dict(tree | {"seed": seed})
+  return tree | {"seed": seed}
 
 
 def trained(

@@ -30,7 +30,7 @@ def get_config() -> config_dict.ConfigDict:
   c.encoder = config_dict.ConfigDict()
   c.encoder.name = "small_inception"  # small_inception | inception_v3
   c.encoder.width = 32  # Numbers of an embedding.
-  c.encoder.image_size = 64  # Pixels.
+  c.encoder.image_size = 32  # Pixels; 64 learn no more, four times slower.
   c.encoder.last = "strided"  # strided | max
 
   c.text = config_dict.ConfigDict()  # Of queries; read where they are anchors.
@@ -47,7 +47,7 @@ def get_config() -> config_dict.ConfigDict:
   c.dense_optimizer.name = "adam"
   c.dense_optimizer.learning_rate = 0.001
   c.dense_optimizer.decay_rate = 0.5
-  c.dense_optimizer.decay_steps = 100
+  c.dense_optimizer.decay_steps = 200
   c.dense_optimizer.momentum = 0.0  # Of sgd and rmsprop, < 1; 0: none.
   c.dense_optimizer.epsilon = 0.0  # Of a divisor; 0: optax's.
   c.dense_optimizer.clip_norm = 0.0  # 0: no clipping.

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 
 import grain
 from jax.sharding import Mesh
-from jaxtyping import Int, UInt8
 import numpy as np
 
 from dicm_jax.data import augment, click_log, pairs
-from dicm_jax.data import images as images_lib
+from dicm_jax.pairwise import pictures as pictures_lib
 from dicm_jax.pairwise.anchors import Anchors, Batch
 from dicm_jax.pairwise.config import Config
 from dicm_jax.sharding import mesh as mesh_lib
@@ -33,11 +32,12 @@ def stream(
   by_device = np.stack(np.split(numbers, mesh.size, axis=1))
   mine = by_device[mesh_lib.my_devices(mesh)]
   my_pairs = mine[:, 0]  # Pictures of the first role count the pairs.
+  decoded = pictures_lib.Decoded(data, config.encoder.image_size)
 
   def make(step: int) -> Batch:
     drawn = order(step)
     rows = np.concatenate(drawn[-roles:])
-    pictures = _decoded(data, rows[mine.reshape(-1)], config.encoder.image_size)
+    pictures = decoded(rows[mine.reshape(-1)])
     if config.pairs.shift:
       pictures = _changed(config, pictures, mine.reshape(-1), len(rows), step)
     return Batch(
@@ -49,19 +49,6 @@ def stream(
   options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
   for batch in steps.to_iter_dataset(options):
     yield mesh_lib.put_slices(mesh, batch)
-
-
-def _decoded(
-  data: click_log.Dataset, rows: Int[np.ndarray, " K"], size: int
-) -> UInt8[np.ndarray, "K size size 3"]:
-  """Pictures of image rows, each distinct one decoded once."""
-  distinct, index = np.unique(rows, return_inverse=True)
-  pictures = images_lib.decode_all(
-    [data.image_bytes[i] for i in distinct],
-    [data.image_names[i] for i in distinct],
-    size,
-  )
-  return pictures[index]
 
 
 def _changed(config: Config, pictures, mine, count: int, step: int):

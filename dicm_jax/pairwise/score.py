@@ -1,6 +1,6 @@
 """How well trained encoders order items by their likeness to an anchor."""
 
-from jaxtyping import PyTree
+from jaxtyping import Float, PyTree
 import numpy as np
 
 from dicm_jax import config_tree, features, metrics
@@ -25,18 +25,46 @@ def figures(
   """Figures of the test split, for impressions on page views with an anchor.
 
   Returns:
+    What `of_vectors` finds of the embeddings, the step, the config's digest and
+    what the data want said.
+  """
+  items = embeddings(config, data, anchors.items(state.encoder))
+  of_anchors = anchors.vectors(state.encoder, items)
+  out = of_vectors(
+    items, of_anchors, anchors.of(data.test), data, config.seed
+  ) | {
+    "step": int(state.step),
+    "config_digest": config_tree.digest(config),
+  }
+  return out | ({"data_notice": data.notice} if data.notice else {})
+
+
+def of_vectors(
+  items: Float[np.ndarray, "R D"],
+  of_anchors: Float[np.ndarray, "A D"],
+  found: pairs.Anchors,
+  data: click_log.Dataset,
+  seed: int,
+) -> task_lib.Figures:
+  """How well inner products with the anchors order the test split.
+
+  Args:
+    items: vectors of all image rows.
+    of_anchors: vectors of all anchors.
+    found: anchors of the test split's page views.
+    data: the data set.
+    seed: of the draw of pairs.
+
+  Returns:
     pair_accuracy: share of test pairs whose clicked item scores above the
     other, ties counted half, each click with one impression beside it drawn
     at random; auc and gauc of the score as a prediction of clicks; where true
     probabilities are known bayes_pair_accuracy, the best possible; counts.
   """
   log = data.test
-  items = embeddings(config, data, anchors.items(state.encoder))
-  of_anchors = anchors.vectors(state.encoder, items)
   shown = click_log.with_picture(data, log)
-  found = anchors.of(log)
   clicks = pairs.find(log, shown, found)
-  rng = np.random.Generator(np.random.Philox(key=[config.seed, 0]))
+  rng = np.random.Generator(np.random.Philox(key=[seed, 0]))
   clicked, other = pairs.draw(clicks, rng)
 
   def score_of(anchor, image):
@@ -55,14 +83,10 @@ def figures(
     "auc": metrics.or_none(metrics.auc(label, score)),
     "gauc": metrics.or_none(metrics.gauc(label, score, user)),
     "impressions": len(score),
-    "step": int(state.step),
-    "config_digest": config_tree.digest(config),
   }
   if log.true_probability is not None:
     truth = log.true_probability
     out["bayes_pair_accuracy"] = _ahead(truth[clicked] - truth[other])
-  if data.notice:
-    out["data_notice"] = data.notice
   return out
 
 
