@@ -8,7 +8,6 @@ from typing import Any
 from flax import nnx
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 from jaxtyping import PyTree
 import numpy as np
 
@@ -122,7 +121,7 @@ def build(
   model = config.model
   optim.check_sparse(config.sparse_optimizer)
   dense = optim.make_dense(config.dense_optimizer)
-  check_batch_size(config.train.batch_size, mesh)
+  check_batch_size(config.train.batch_size, mesh.size)
   encoder = content.encoder(config)  # VGG16 takes seconds: last of the checks.
   data = load_data(config.data) if data is None else data
   content.check_images(config, data)
@@ -181,10 +180,10 @@ def load_data(config: config_lib.Data) -> click_log.Dataset:
   return sample.generate(seed=0).dataset
 
 
-def check_batch_size(batch_size: int, mesh: Mesh) -> None:
-  if batch_size < 1 or batch_size % mesh.size:
+def check_batch_size(batch_size: int, devices: int) -> None:
+  if batch_size < 1 or batch_size % devices:
     raise errors.InputError(
-      f"train.batch_size: expected a positive multiple of the {mesh.size} "
+      f"train.batch_size: expected a positive multiple of the {devices} "
       f"devices, found {batch_size}"
     )
 

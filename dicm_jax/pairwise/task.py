@@ -34,7 +34,7 @@ def make(
     InputError: a value of the config, or a file it names, is wrong.
   """
   mesh = mesh_lib.make_mesh(config.mesh.worker, config.mesh.server, devices)
-  experiment.check_batch_size(config.train.batch_size, mesh)
+  experiment.check_batch_size(config.train.batch_size, mesh.size)
   dense = optim.make_dense(config.dense_optimizer)
   data = experiment.load_data(config.data) if data is None else data
   order = _order(config, data)
