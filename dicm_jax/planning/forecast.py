@@ -81,13 +81,14 @@ def _moved(
   rows = shapes.num_bytes((made.state.ids, made.state.id_slots))
   a_row = rows / (made.state.ids.shape[0] * made.state.ids.shape[1])
   dense = shapes.num_bytes((made.state.dense, made.state.dense_slots))
-  return {
+  sizes = {
     "frozen encoder": shapes.num_bytes(made.content.encoder),
     "trained image layers": 2 * features,  # Forth, and again on the way back.
     "CTR network": 2 * kept,
     "sparse optimiser": 2 * a_row * work.id_places(load),
     "dense optimiser": 2 * dense,
   }
+  return {part: float(size) for part, size in sizes.items()}
 
 
 def travel_s(sent: Sent, hardware: Hardware) -> float:

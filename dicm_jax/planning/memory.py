@@ -47,7 +47,10 @@ def of_step(config: config_lib.Config, load: Workload, made: Shapes) -> Memory:
     "dense slots, scaling": shapes.num_bytes(replicated),
     "batch": shapes.num_bytes(made.batch) / load.devices,
   }
-  return Memory(parts=parts, activations=_activations(config, load, made))
+  return Memory(
+    parts={name: float(size) for name, size in parts.items()},
+    activations=float(_activations(config, load, made)),
+  )
 
 
 def _slots(slots: optax.OptState, ids) -> tuple[list, list]:
@@ -59,7 +62,7 @@ def _slots(slots: optax.OptState, ids) -> tuple[list, list]:
 
 def _activations(
   config: config_lib.Config, load: Workload, made: Shapes
-) -> float:
+) -> int:
   """What the net keeps for the way back, and the largest things beside it.
 
   Those are one more array like the largest kept, a chunk of images, the

@@ -73,7 +73,7 @@ def _exchanges(name: str, owners: int, capacity: int, distinct: float):
       name=f"{name}.{what}",
       kind="all-to-all",
       group=owners,
-      wire_bytes=sent * capacity,
+      wire_bytes=float(sent * capacity),
       # Of a device's distinct rows the part that others own. Rows are asked for
       # by the device that wants them, and vectors sent by those that do not;
       # in the mean over the devices it is the same number.
