@@ -11,14 +11,16 @@ pytestmark = pytest.mark.slow
 
 MESHES = [(1, 1), (1, 2), (2, 2), (1, 8)]
 SHARE = 0.15
-"""How far a plan may be off; most are within a hundredth."""
+"""How far the work may be off: fusions compute some things twice."""
+EXACT = 0.001
+"""Arguments and exchanges are exact, but for alignment and a few scalars."""
 
 everywhere = pytest.mark.parametrize("mesh", MESHES, ids=str)
 both = pytest.mark.parametrize("kind", ["default", "other"])
 
 
-def near(expected: float):
-  return pytest.approx(expected, rel=SHARE)
+def near(expected: float, share: float = EXACT):
+  return pytest.approx(expected, rel=share)
 
 
 @both
@@ -51,7 +53,7 @@ def test_flops_are_as_planned_each_loop_once(kind, mesh):
   made = plans.planned(kind, *mesh)
   found = made.compiled.cost_analysis()
   planned = work.loops_once(made.config, made.load, made.shapes)
-  assert found["flops"] == near(planned)
+  assert found["flops"] == near(planned, SHARE)
 
 
 @both
