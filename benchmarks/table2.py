@@ -77,9 +77,7 @@ def main() -> None:
   print(f"PS-server moves {moved_less:.1f} times what AMS does")
   print(f"PS-worker stores {stored_less:.1f} times what AMS does")
   repeat = 1 - PAPER_MIB * MIB / ams.moved
-  print(
-    f"158 MiB are kept where {100 * repeat:.1f} % of rows repeat in a slice"
-  )
+  print(f"below 158 MiB where {100 * repeat:.1f} % of a slice's rows repeat")
   print()
   print("\n".join(hours_lines()))
   report.emit(

@@ -35,8 +35,8 @@ _MEMORY_GB = flags.DEFINE_float(
   "memory_gb", 0.0, "Memory of a device, 10^9 bytes; 0: the hardware's."
 )
 _HARDWARE = flags.DEFINE_string("hardware", "h100", "A name of hardware.py.")
-_ID_ROWS = flags.DEFINE_integer("id_rows", 0, "Rows of the ID table.")
-_IMAGES = flags.DEFINE_integer("images", 0, "Rows of the image table.")
+flags.DEFINE_integer("id_rows", 0, "Rows of the ID table; 0: the data's.")
+flags.DEFINE_integer("images", 0, "Rows of the image table; 0: the data's.")
 _FEATURE_WIDTH = flags.DEFINE_integer(
   "feature_width", 0, "Numbers of an image's vector made elsewhere."
 )
@@ -90,7 +90,7 @@ def _hardware() -> hardware.Hardware:
   name = _HARDWARE.value
   if name not in hardware.HARDWARE:
     raise errors.unknown_name("--hardware", name, hardware.HARDWARE)
-  if _MEMORY_GB.value < 0:
+  if (_MEMORY_GB.value or 0) < 0:
     raise errors.InputError(
       f"--memory_gb: expected >= 0, found {_MEMORY_GB.value}"
     )
@@ -117,10 +117,10 @@ def _stated() -> dict[str, int]:
   Raises:
     InputError: some are missing, or one is out of range.
   """
-  values = {name: flags.FLAGS[name].value for name in workload.STATED}
-  if not any(values.values()):
+  names = (*workload.STATED, "id_rows", "images")
+  values = {name: int(flags.FLAGS[name].value or 0) for name in names}
+  if not any(values[name] for name in workload.STATED):
     return {}
-  values |= {"id_rows": _ID_ROWS.value, "images": _IMAGES.value}
   for name, value in values.items():
     if value < 1:
       raise errors.InputError(
@@ -130,6 +130,20 @@ def _stated() -> dict[str, int]:
   return values
 
 
+def _rows() -> dict[str, int]:
+  """Rows of tables that replace those of the data.
+
+  Raises:
+    InputError: one is negative.
+  """
+  fields = {"id_rows": "id_rows", "images": "image_rows"}
+  values = {name: int(flags.FLAGS[name].value or 0) for name in fields}
+  for name, value in values.items():
+    if value < 0:
+      raise errors.InputError(f"--{name}: expected >= 0, found {value}")
+  return {fields[name]: n for name, n in values.items() if n}
+
+
 def _workloads(
   config: config_lib.Config, data: click_log.Dataset | None
 ) -> Callable[[int, int], workload.Workload]:
@@ -137,8 +151,7 @@ def _workloads(
   if data is None:
     of = workload.Stated(**_stated())
     return lambda *split: workload.stated(config, of, *split)
-  rows = {"id_rows": _ID_ROWS.value, "image_rows": _IMAGES.value}
-  given = {name: n for name, n in rows.items() if n}
+  given = _rows()
   probed = functools.cache(lambda n: workload.probe(config, data, n))
 
   def measured(worker: int, server: int) -> workload.Workload:

@@ -56,6 +56,7 @@ def test_enough_devices_bring_the_fastest_mesh_that_fits():
     (("--hardware=h10",), "unknown --hardware 'h10'; did you mean 'h100'?"),
     (("--page_views=3",), "--behaviours: expected >= 1"),
     (("--memory_gb=-1",), "--memory_gb: expected >= 0"),
+    (("--images=-1",), "--images: expected >= 0, found -1"),
     (
       ("--devices=8", "--config.train.batch_size=100"),
       "train.batch_size: expected a positive multiple of the 8 devices",

@@ -116,7 +116,7 @@ def _state(config, load: Workload, encoder, params) -> state_lib.State:
   ids = _floats(table.BUCKETS, slots, config.model.id_width)
   dense = optim.make_dense(config.dense_optimizer)
   return state_lib.State(
-    step=Shape((), jnp.int32),
+    step=_ints(),
     ids=ids,
     id_slots=_id_slots(config.sparse_optimizer, ids),
     dense=params,

@@ -12,8 +12,8 @@ pytestmark = pytest.mark.slow
 MESHES = [(1, 1), (1, 2), (2, 2), (1, 8)]
 SHARE = 0.15
 """How far the work may be off: fusions compute some things twice."""
-EXACT = 0.001
-"""Arguments and exchanges are exact, but for alignment and a few scalars."""
+EXACT = 0.002
+"""Exact but for a few scalars, and arguments that a net does not look at."""
 
 everywhere = pytest.mark.parametrize("mesh", MESHES, ids=str)
 both = pytest.mark.parametrize("kind", ["default", "other"])
