@@ -74,8 +74,12 @@ def test_each_collective_sends_what_was_planned(kind, mesh):
 
 
 def test_the_true_arguments_have_the_planned_shapes():
-  x = plans.toy.build(2, 2)
-  made = plans.planned("other", 2, 2)
-  batch = next(x.batches(0, 1))
-  planned = made.shapes.batch
-  assert jax.tree.structure(planned) == jax.tree.structure(batch)
+  x = plans.other_experiment(2, 2)
+  planned = plans.planned("other", 2, 2).shapes
+
+  def shapes_in(tree):
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
+
+  assert shapes_in(planned.state) == shapes_in(x.state)
+  assert shapes_in(planned.content) == shapes_in(x.content)
+  assert shapes_in(planned.batch) == shapes_in(next(x.batches(0, 1)))

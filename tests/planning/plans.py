@@ -6,7 +6,7 @@ import functools
 import jax
 
 from dicm_jax import config as config_lib
-from dicm_jax import train
+from dicm_jax import experiment, train
 from dicm_jax.data import click_log, sample
 from dicm_jax.planning import encoder, shapes, workload
 from dicm_jax.planning.shapes import Shapes
@@ -47,8 +47,16 @@ def default() -> tuple[config_lib.Config, click_log.Dataset]:
 @functools.cache
 def other() -> tuple[config_lib.Config, click_log.Dataset]:
   """A config with other values and data with lists, weights and numbers."""
-  changed = {key.replace(".", "__"): v for key, v in OTHER.items()}
-  return toy.values(**changed), toy.dataset()
+  return toy.values(**_changed()), toy.dataset()
+
+
+def other_experiment(worker: int, server: int) -> experiment.Experiment:
+  """The experiment of `other`, with its numbers."""
+  return toy.build(worker, server, **_changed())
+
+
+def _changed() -> dict:
+  return {key.replace(".", "__"): value for key, value in OTHER.items()}
 
 
 @functools.cache
