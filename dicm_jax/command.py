@@ -128,7 +128,7 @@ def start(values: flags.FlagValues) -> None:
   Raises:
     InputError: a flag is out of range, or the processes do not meet.
   """
-  _start_logs()
+  start_logs()
   if values.cpu_devices < 0:
     raise errors.InputError(
       f"--cpu_devices: expected >= 0, found {values.cpu_devices}"
@@ -167,7 +167,8 @@ def show(result: dict[str, Any]) -> None:
     print(json.dumps(result, indent=2, sort_keys=True))
 
 
-def _start_logs() -> None:
+def start_logs() -> None:
+  """Lets our own log through, and of the libraries' only warnings."""
   absl.logging.set_verbosity(absl.logging.WARNING)  # Orbax tells a lot.
   handler = logging.StreamHandler()
   handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))

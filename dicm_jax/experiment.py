@@ -9,11 +9,11 @@ from typing import Any
 from flax import nnx
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jaxtyping import PyTree
 import numpy as np
 
+from dicm_jax import capacity, content, errors, optim, windows
 from dicm_jax import config as config_lib
-from dicm_jax import content, errors, optim, windows
 from dicm_jax import state as state_lib
 from dicm_jax.data import batch as batch_lib
 from dicm_jax.data import (
@@ -32,7 +32,7 @@ from dicm_jax.model import embed, nets
 from dicm_jax.model import inputs as inputs_lib
 from dicm_jax.program import Program
 from dicm_jax.sharding import mesh as mesh_lib
-from dicm_jax.sharding import route, table
+from dicm_jax.sharding import table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,16 +127,12 @@ def build(
   model = config.model
   optim.check_sparse(config.sparse_optimizer)
   dense = optim.make_dense(config.dense_optimizer)
-  check_batch_size(config.train.batch_size, mesh)
+  check_batch_size(config.train.batch_size, mesh.size)
   kind = content.kind(config)  # VGG16 takes seconds: last of the checks.
   data = load_data(config.data) if data is None else data
   kind.check(data, model)
-  layout = layout_lib.Layout(
-    features=data.features,
-    ad_images=model.sees_ad or model.sees_behaviours,
-    behaviour_images=model.sees_behaviours,
-    past_ids=nets.attends_to_ids(model),
-    windowed=config.image.tier != content.DEVICE,
+  layout = layout_of(
+    model, data.features, windowed=config.image.tier != content.DEVICE
   )
   drop = id_dropout.at_random(
     config.train.id_dropout,
@@ -149,13 +145,17 @@ def build(
   # Whatever train.steps is: a run may be made longer, and its arrays stay.
   probed = pipeline.probe(data.train, order, layout, num_devices=mesh.size)
   placed = content.place(config, data, kind, mesh)
-  net_def, embed_def, params = _networks(
+  net_def, embed_def, first_params = networks(
     config.seed,
     model,
     fields_of(layout, data.train),
     functools.partial(kind.layers, placed.width, model),
   )
-  id_route, image_route = _routes(probed, mesh)
+  params = first_params()
+  id_group, image_group = capacity.largest_groups(probed, *mesh.devices.shape)
+  id_route, image_route = capacity.routes(
+    id_group, image_group, *mesh.devices.shape
+  )
   program = Program(
     mesh=mesh,
     id_route=id_route,
@@ -192,10 +192,10 @@ def load_data(config: config_lib.Data) -> click_log.Dataset:
   return sample.generate(seed=0).dataset
 
 
-def check_batch_size(batch_size: int, mesh: Mesh) -> None:
-  if batch_size < 1 or batch_size % mesh.size:
+def check_batch_size(batch_size: int, devices: int) -> None:
+  if batch_size < 1 or batch_size % devices:
     raise errors.InputError(
-      f"train.batch_size: expected a positive multiple of the {mesh.size} "
+      f"train.batch_size: expected a positive multiple of the {devices} "
       f"devices, found {batch_size}"
     )
 
@@ -209,6 +209,22 @@ def _sparse_optimizer(
   counts = np.maximum(occurrences.samples_by_row(log, layout), 1)
   inverse = (1 / counts).astype(np.float32)[:, None]
   return optim.make_sparse(config, table.to_buckets(inverse))
+
+
+def layout_of(
+  model: model_config.ModelConfig,
+  features: tuple[click_log.Feature, ...],
+  *,
+  windowed: bool = False,
+) -> layout_lib.Layout:
+  """What a batch holds for a model."""
+  return layout_lib.Layout(
+    features=features,
+    ad_images=model.sees_ad or model.sees_behaviours,
+    behaviour_images=model.sees_behaviours,
+    past_ids=nets.attends_to_ids(model),
+    windowed=windowed,
+  )
 
 
 def fields_of(
@@ -230,13 +246,24 @@ def fields_of(
   )
 
 
-def _networks(
+def networks(
   seed: int,
   model: model_config.ModelConfig,
   fields: inputs_lib.Fields,
   make_layers: Callable[..., embed.Layers],
-):
-  """Definitions and first parameters of the two trainable networks."""
+) -> tuple[nnx.GraphDef, nnx.GraphDef, Callable[[], dict[str, PyTree]]]:
+  """Definitions of the two trainable networks, and what makes parameters.
+
+  Args:
+    seed: of the first parameters.
+    model: the CTR network's shape.
+    fields: what samples consist of.
+    make_layers: makes the owners' layers, of `rngs`.
+
+  Returns:
+    The CTR network, the owners' layers, and a function that makes the first
+    parameters of both.
+  """
 
   def make():
     rngs = nnx.Rngs(seed)
@@ -247,43 +274,10 @@ def _networks(
     return nnx.split(nnx.eval_shape(lambda: make()[name]))[0]
 
   # One compilation in place of one for each layer's shape.
-  params = jax.jit(
+  first_params = jax.jit(
     lambda: {k: nnx.to_pure_dict(nnx.state(v)) for k, v in make().items()}
-  )()
-  return definition("net"), definition("embed"), params
-
-
-def _routes(probed: list[pipeline.Probed], mesh: Mesh):
-  """Routes with room for the largest group that the first batches send."""
-  servers = mesh.shape[mesh_lib.SERVER]
-  id_group, image_group = (
-    max(1, *(route.largest_group(rows, owners) for rows in asked))
-    for asked, owners in (
-      ([piece.id_rows for piece in probed], mesh.size),
-      ([piece.image_rows for piece in probed], servers),
-    )
   )
-  return (
-    route.Route(
-      name="ids",
-      axes=mesh_lib.BOTH,
-      owners=mesh.size,
-      capacity=id_group,
-      spill=_spill(id_group),
-    ),
-    route.Route(
-      name="images",
-      axes=(mesh_lib.SERVER,),
-      owners=servers,
-      capacity=image_group,
-      spill=_spill(image_group),
-    ),
-  )
-
-
-def _spill(capacity: int) -> int:
-  """Few batches overflow, and by little: an eighth of the first round."""
-  return -(-capacity // 8)
+  return definition("net"), definition("embed"), first_params
 
 
 def _first_state(seed, program: Program, layout, params, standard):

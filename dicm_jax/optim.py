@@ -227,12 +227,15 @@ def _in_turn(parts: list[optax.GradientTransformation]):
   return optax.chain(*parts) if len(parts) > 1 else parts[0]
 
 
-def is_by_row(leaf: jax.Array, rows: jax.Array) -> bool:
+def is_by_row(
+  leaf: jax.Array | jax.ShapeDtypeStruct,
+  rows: jax.Array | jax.ShapeDtypeStruct,
+) -> bool:
   """Whether a slot has one number, or D, for each row of a table.
 
   Args:
-    leaf: a leaf of the slots.
-    rows: the table or a shard of it, [buckets, slots, D].
+    leaf: a leaf of the slots, or its shape.
+    rows: the table or a shard of it, [buckets, slots, D], or its shape.
   """
   return leaf.ndim == rows.ndim and leaf.shape[:-1] == rows.shape[:-1]
 

@@ -35,7 +35,7 @@ def make(
       lack what pairs are made of.
   """
   mesh = mesh_lib.make_mesh(config.mesh.worker, config.mesh.server, devices)
-  experiment.check_batch_size(config.train.batch_size, mesh)
+  experiment.check_batch_size(config.train.batch_size, mesh.size)
   dense = optim.make_dense(config.dense_optimizer)
   data = experiment.load_data(config.data) if data is None else data
   anchors = anchors_lib.ANCHORS[config.pairs.anchor](config, data)

@@ -42,7 +42,28 @@ def make_mesh(
     InputError: the product is not the number of devices.
   """
   devices = jax.devices() if devices is None else devices
-  n = len(devices)
+  return jax.make_mesh(
+    split(worker, server, len(devices)),
+    BOTH,
+    axis_types=(AxisType.Auto,) * 2,
+    devices=devices,
+  )
+
+
+def split(worker: int, server: int, n: int) -> tuple[int, int]:
+  """Devices along both axes, of n together.
+
+  Args:
+    worker: as for `make_mesh`.
+    server: as for `make_mesh`.
+    n: devices that there are.
+
+  Raises:
+    InputError: the product is not n.
+
+  >>> split(2, -1, 8)
+  (2, 4)
+  """
   asked = f"mesh.worker={worker}, mesh.server={server}"
   if worker == -1 and server >= 1 and n % server == 0:
     worker = n // server
@@ -54,9 +75,7 @@ def make_mesh(
       "one -1 for 'all the rest'; found none that fits. Change the mesh, or "
       "simulate devices with --cpu_devices=N"
     )
-  return jax.make_mesh(
-    (worker, server), BOTH, axis_types=(AxisType.Auto,) * 2, devices=devices
-  )
+  return worker, server
 
 
 def put(mesh: Mesh, spec: PartitionSpec, array) -> jax.Array:

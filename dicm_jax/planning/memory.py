@@ -1,0 +1,93 @@
+"""Bytes on one device, by part."""
+
+import dataclasses
+
+import jax
+import optax
+
+from dicm_jax import config as config_lib
+from dicm_jax import optim
+from dicm_jax.planning import shapes, work
+from dicm_jax.planning.shapes import Shapes
+from dicm_jax.planning.workload import Workload
+
+FLOAT_BYTES = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Memory:
+  """What one device holds."""
+
+  parts: dict[str, float]
+  """By part: tables, parameters and the batch, to the byte."""
+  activations: float
+  """An estimate of what a step needs besides."""
+
+  @property
+  def arguments(self) -> float:
+    """All that goes into a step."""
+    return sum(self.parts.values())
+
+  @property
+  def total(self) -> float:
+    return self.arguments + self.activations
+
+
+def of_step(config: config_lib.Config, load: Workload, made: Shapes) -> Memory:
+  """What a device holds while a step runs; the state is updated in place."""
+  state, content = made.state, made.content
+  of_rows, of_table = _slots(state.id_slots, state.ids)
+  replicated = (state.dense_slots, of_table, state.standard, state.step)
+  parts = {
+    "ID table": shapes.num_bytes(state.ids) / load.devices,
+    "ID optimiser slots": shapes.num_bytes(of_rows) / load.devices,
+    "image table": shapes.num_bytes(content.table) / load.server,
+    "frozen encoder": shapes.num_bytes(content.encoder),
+    "dense parameters": shapes.num_bytes(state.dense),
+    "dense slots, scaling": shapes.num_bytes(replicated),
+    "batch": shapes.num_bytes(made.batch) / load.devices,
+  }
+  return Memory(
+    parts={name: float(size) for name, size in parts.items()},
+    activations=float(_activations(config, load, made)),
+  )
+
+
+def _slots(slots: optax.OptState, ids) -> tuple[list, list]:
+  """Leaves of the ID optimiser: those of rows, and those of the whole table."""
+  leaves = jax.tree.leaves(slots)
+  of_rows = [leaf for leaf in leaves if optim.is_by_row(leaf, ids)]
+  return of_rows, [leaf for leaf in leaves if not optim.is_by_row(leaf, ids)]
+
+
+def _activations(
+  config: config_lib.Config, load: Workload, made: Shapes
+) -> int:
+  """What the net keeps for the way back, and the largest things beside it.
+
+  Those are one more array like the largest kept, a chunk of images, the
+  vectors and gradients of rows on both sides, and the dense gradients. Sharing
+  of memory between them is left to the compiler, so this is an estimate.
+  """
+  kept = residuals(config, load, made)
+  largest = max((shapes.num_bytes(leaf) for leaf in kept), default=0)
+  model, room = config.model, load.room
+  hidden = sum(model.image_widths) * (2 if model.separate else 1)
+  chunk = min(config.image.chunk, work.image_places(load))
+  numbers = chunk * (made.encoder.width + hidden)
+  ids = room["id_rows"] + work.id_places(load)
+  images = room["image_rows"] + work.image_places(load)
+  numbers += 2 * ids * model.id_width + 2 * images * model.image_vector
+  gradients = shapes.num_bytes(made.state.dense)
+  return shapes.num_bytes(kept) + largest + FLOAT_BYTES * numbers + gradients
+
+
+def residuals(config: config_lib.Config, load: Workload, made: Shapes) -> list:
+  """Arrays that the CTR network keeps of the way forth for the way back."""
+  function, arguments = work.net_loss(config, load, made)
+
+  def kept(params, ids, images, batch):
+    _, pull = jax.vjp(lambda *x: function(*x, batch), params, ids, images)
+    return pull
+
+  return jax.tree.leaves(jax.eval_shape(kept, *arguments))
