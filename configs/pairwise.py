@@ -7,6 +7,12 @@ Source: CNN embeddings for ad ranking, JD.com, stage 1.
 
   python -m dicm_jax.main --config=configs/pairwise.py --workdir=runs/pairwise
 
+On the sample (seed 0) expect .601 of test pairs in order, after one to two
+minutes of two cores; 800 steps, with decay_steps=500, gave .616. At 64 pixels a
+step takes four times as long, and 200 steps gave .581 where they gave .594 at 32.
+The loss stays near .66, as a last click tells little; the true probabilities order
+.819 of the pairs.
+
 The folder then holds encoder.safetensors, a backbone like any other:
 --config.image.backbone=trained --config.image.weights=runs/pairwise.
 With --config.pairs.anchor=query there is query_encoder.safetensors beside it.
@@ -30,7 +36,7 @@ def get_config() -> config_dict.ConfigDict:
   c.encoder = config_dict.ConfigDict()
   c.encoder.name = "small_inception"  # small_inception | inception_v3
   c.encoder.width = 32  # Numbers of an embedding.
-  c.encoder.image_size = 32  # Pixels; 64 learn no more, four times slower.
+  c.encoder.image_size = 32  # Pixels.
   c.encoder.last = "strided"  # strided | max
 
   c.text = config_dict.ConfigDict()  # Of queries; read where they are anchors.
