@@ -9,9 +9,9 @@ Source: CNN embeddings for ad ranking, JD.com, stage 1.
 
 On the sample (seed 0) expect .601 of test pairs in order, after one to two
 minutes of two cores; 800 steps, with decay_steps=500, gave .616. At 64 pixels a
-step takes four times as long, and 200 steps gave .581 where they gave .594 at 32.
-The loss stays near .66, as a last click tells little; the true probabilities order
-.819 of the pairs.
+step takes four times as long, and 200 steps gave .581 where they gave .594 at
+32. The loss stays near .66, as a last click tells little; the true
+probabilities order .819 of the pairs.
 
 The folder then holds encoder.safetensors, a backbone like any other:
 --config.image.backbone=trained --config.image.weights=runs/pairwise.

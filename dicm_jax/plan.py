@@ -27,30 +27,13 @@ from dicm_jax.planning import advice, encoder, forecast, plan_text, workload
 from dicm_jax.planning.forecast import Plan
 from dicm_jax.sharding import mesh, table
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "File of configs/; override keys by --config.KEY=VALUE."
-)
-_DEVICES = flags.DEFINE_integer("devices", 1, "Devices, there or not.")
-_MEMORY_GB = flags.DEFINE_float(
-  "memory_gb", 0.0, "Memory of a device, 10^9 bytes; 0: the hardware's."
-)
-_HARDWARE = flags.DEFINE_string("hardware", "h100", "A name of hardware.py.")
-flags.DEFINE_integer("id_rows", 0, "Rows of the ID table; 0: the data's.")
-flags.DEFINE_integer("images", 0, "Rows of the image table; 0: the data's.")
-_FEATURE_WIDTH = flags.DEFINE_integer(
-  "feature_width", 0, "Numbers of an image's vector made elsewhere."
-)
-for _name in workload.STATED:
-  flags.DEFINE_integer(_name, 0, f"Of a step: see workload.Stated.{_name}.")
-flags.mark_flag_as_required("config")
 
-
-def main(argv: list[str]) -> None:
+def main(config_flag: flags.FlagHolder, argv: list[str]) -> None:
   del argv
   command.start_logs()
   jax.config.update("jax_platforms", "cpu")  # Shapes need no more.
   try:
-    values = any_config.from_dict(command.config_values(_CONFIG))
+    values = any_config.from_dict(command.config_values(config_flag))
     config = any_config.clicks_only(values, "dicm_jax.plan")
     print("\n".join(lines(config)))
   except errors.InputError as e:
@@ -64,7 +47,7 @@ def lines(config: config_lib.Config) -> list[str]:
     InputError: a flag or a value of the config is wrong.
   """
   device = _hardware()
-  check(config, _DEVICES.value)
+  check(config, flags.FLAGS.devices)
   data = None if _stated() else experiment.load_data(config.data)
   made = encoder.of_config(config, _feature_width(data))
   load_of = _workloads(config, data)
@@ -72,30 +55,34 @@ def lines(config: config_lib.Config) -> list[str]:
   def plan_for(worker: int, server: int) -> Plan:
     return forecast.make(config, load_of(worker, server), made, device)
 
-  chosen = mesh.split(config.mesh.worker, config.mesh.server, _DEVICES.value)
-  plans = {split: plan_for(*split) for split in advice.splits(_DEVICES.value)}
+  chosen = mesh.split(
+    config.mesh.worker, config.mesh.server, flags.FLAGS.devices
+  )
+  plans = {
+    split: plan_for(*split) for split in advice.splits(flags.FLAGS.devices)
+  }
   best = advice.fastest_that_fits([*plans.values()], device.memory_bytes)
   out = plan_text.of_plan(plans[chosen], device)
   out += ["", *plan_text.of_splits([*plans.values()], device)]
   if best:
     return [*out, "", plan_text.of_best(best)]
   needed = advice.devices_needed(
-    lambda n: plan_for(1, n), _DEVICES.value, device.memory_bytes
+    lambda n: plan_for(1, n), flags.FLAGS.devices, device.memory_bytes
   )
   remedies = advice.remedies(config, plans[chosen], device)
   return [*out, "", *plan_text.of_none(needed, remedies)]
 
 
 def _hardware() -> hardware.Hardware:
-  name = _HARDWARE.value
+  name = flags.FLAGS.hardware
   if name not in hardware.HARDWARE:
     raise errors.unknown_name("--hardware", name, hardware.HARDWARE)
-  if (_MEMORY_GB.value or 0) < 0:
+  if (flags.FLAGS.memory_gb or 0) < 0:
     raise errors.InputError(
-      f"--memory_gb: expected >= 0, found {_MEMORY_GB.value}"
+      f"--memory_gb: expected >= 0, found {flags.FLAGS.memory_gb}"
     )
   found = hardware.HARDWARE[name]
-  size = _MEMORY_GB.value * advice.GB or found.memory_bytes
+  size = flags.FLAGS.memory_gb * advice.GB or found.memory_bytes
   return dataclasses.replace(found, memory_bytes=size)
 
 
@@ -169,11 +156,33 @@ def _workloads(
 
 
 def _feature_width(data: click_log.Dataset | None) -> int:
-  if _FEATURE_WIDTH.value or data is None:
-    return _FEATURE_WIDTH.value
+  if flags.FLAGS.feature_width or data is None:
+    return flags.FLAGS.feature_width
   stored = data.frozen(feature_files.PRECOMPUTED)
   return 0 if stored is None else stored.shape[1]
 
 
+def define_flags() -> flags.FlagHolder:
+  """Defines the command's flags; returns that of the config."""
+  number = flags.DEFINE_integer
+  config = config_flags.DEFINE_config_file(
+    "config", None, "File of configs/; override keys by --config.KEY=VALUE."
+  )
+  flags.mark_flag_as_required("config")
+  number("devices", 1, "Devices, there or not.")
+  flags.DEFINE_float(
+    "memory_gb", 0.0, "Memory of a device, 10^9 bytes; 0: the hardware's."
+  )
+  flags.DEFINE_string("hardware", "h100", "A name of hardware.py.")
+  number("id_rows", 0, "Rows of the ID table; 0: the data's.")
+  number("images", 0, "Rows of the image table; 0: the data's.")
+  number("feature_width", 0, "Numbers of an image's vector made elsewhere.")
+  for name in workload.STATED:
+    number(name, 0, f"Of a step: see workload.Stated.{name}.")
+  return config
+
+
 if __name__ == "__main__":
-  app.run(main, flags_parser=command.parse_flags)
+  app.run(
+    functools.partial(main, define_flags()), flags_parser=command.parse_flags
+  )
