@@ -15,7 +15,7 @@ def run(program: Program, body: Callable, state_spec: State, out_specs: PyTree):
   """Runs body(program, state, content, slice of the batch) on every device."""
 
   def on_device(state, content, batch):
-    return body(program, state, content, _my_slice(batch))
+    return body(program, state, content, slice_of(batch))
 
   return jax.shard_map(
     on_device,
@@ -30,7 +30,7 @@ def run(program: Program, body: Callable, state_spec: State, out_specs: PyTree):
   )
 
 
-def _my_slice(batch) -> Batch:
+def slice_of(batch) -> Batch:
   """This device's part of a batch, whose first axis is the device."""
   mine = jax.tree.map(lambda x: x[0], batch)
 

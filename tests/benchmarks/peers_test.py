@@ -1,0 +1,89 @@
+"""The programs that ours are compared with do the same work."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks.peers import runs, strategies, unrouted, workload
+from tests import toy
+
+STEPS = 3
+
+
+@functools.cache
+def work(servers: int = 1):
+  """Small batches of short histories."""
+  return workload.build(
+    behaviours=5,
+    features=24,
+    values={"train.batch_size": 256, "mesh.server": servers},
+    devices=jax.devices()[:servers],
+  )
+
+
+@functools.cache
+def losses_of_ours():
+  return toy.run(work(), STEPS)[1]
+
+
+def losses(trainer, batch_of):
+  batches = [workload.batch_of(work(), step) for step in range(STEPS)]
+  return [trainer.step(batch_of(work(), batch)) for batch in batches]
+
+
+@pytest.mark.parametrize("name", ["torch_dicm", "torch_naive"])
+def test_pytorch_program_has_our_losses(name):
+  pytest.importorskip("torch", reason="needs the extra 'torch'")
+  module = pytest.importorskip(f"benchmarks.peers.{name}")
+  found = losses(module.Trainer(work()), module.batch_of)
+  # float32, sums in another order; the third loss rests on both optimisers.
+  np.testing.assert_allclose(found, losses_of_ours(), rtol=1e-4)
+
+
+def test_step_without_routing_has_our_losses():
+  x = work()
+  run = runs.of_jax(
+    x,
+    unrouted.make_step(x),
+    unrouted.first_state(x),
+    x.data.frozen(""),
+  )
+  for step in range(STEPS):
+    run.seconds(step)
+  # float32; derivatives are taken in another order.
+  np.testing.assert_allclose(run.losses, losses_of_ours(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("servers", [1, 8])
+@pytest.mark.parametrize("name", ["PS-server", "PS-worker"])
+def test_older_strategy_has_the_model_servers_losses(name, servers):
+  x = work(servers)
+  prepare = functools.partial(strategies.batch_of, name)
+  run = runs.of_jax(
+    x,
+    strategies.make_step(name, x),
+    x.state,
+    x.content,
+    prepare=prepare,
+  )
+  for step in range(STEPS):
+    run.seconds(step)
+  # float32; images are summed over in another order, on 1 device or 8.
+  np.testing.assert_allclose(run.losses, losses_of_ours(), rtol=1e-5)
+
+
+def test_ps_worker_counts_nothing_once():
+  x = work()
+  batch = workload.batch_of(x, 0)
+  made = strategies.with_features(x, batch)
+  ads = batch.label.shape[1]
+  features, images = made.image_rows[0], batch.image_rows[0]
+  assert len(features) >= ads + batch.inputs["behaviours"][0].shape[1]
+  stored = x.data.frozen("")
+  ad = images[batch.inputs["ad_image"][0]]
+  np.testing.assert_array_equal(features[:ads], stored[ad])
+  count = batch.inputs["history_length"].sum()
+  behaviours = images[batch.inputs["behaviours"][0][0][:count]]
+  np.testing.assert_array_equal(features[ads:][:count], stored[behaviours])
