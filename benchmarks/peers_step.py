@@ -9,8 +9,9 @@ once, as we do, with and without TorchRec's tables; PyTorch as it is first
 written, no row counted once. And DIN: ours, which trains image layers as well,
 beside FuxiCTR's, whose pictures are vectors in the batch: not the same model.
 Each pair takes turns in one process, 2 threads each; making batches is left
-out. What is not installed (extra `peers`) is left out and named. The last
-line's value is the median over the rounds of time(PyTorch, rows once) / ours.
+out. Programs whose package is missing are named and left out; pyproject.toml
+says how to install them, at the extra `peers`. The last line's value is the
+median over the rounds of time(PyTorch, rows once) / time(ours).
 """
 
 import argparse

@@ -5,8 +5,8 @@ of equal rows and runs Adagrad on them, inside one operator. User fields are
 looked up once a group, ad fields once a sample. Images and all else are
 torch_dicm's.
 
-torchrec and fbgemm-gpu-cpu 1.8.0 go with torch 2.13; the next ones, 1.9, look
-for a symbol that it has not.
+TorchRec and fbgemm-gpu-cpu 1.8.0 go with torch 2.13; 1.9 fails to load, as it
+looks for a symbol that torch 2.13 has not.
 """
 
 from collections.abc import Sequence

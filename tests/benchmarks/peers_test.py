@@ -1,6 +1,7 @@
 """The programs that ours are compared with do the same work."""
 
 import functools
+import importlib
 
 import jax
 import numpy as np
@@ -13,11 +14,12 @@ STEPS = 3
 
 
 @functools.cache
-def work(servers: int = 1):
+def work(servers: int = 1, file: str = "quickstart"):
   """Small batches of short histories."""
   return workload.build(
     behaviours=5,
     features=24,
+    file=file,
     values={"train.batch_size": 256, "mesh.server": servers},
     devices=jax.devices()[:servers],
   )
@@ -33,13 +35,40 @@ def losses(trainer, batch_of):
   return [trainer.step(batch_of(work(), batch)) for batch in batches]
 
 
-@pytest.mark.parametrize("name", ["torch_dicm", "torch_naive"])
-def test_pytorch_program_has_our_losses(name):
-  pytest.importorskip("torch", reason="needs the extra 'torch'")
-  module = pytest.importorskip(f"benchmarks.peers.{name}")
+@pytest.mark.parametrize(
+  ("name", "package"),
+  [
+    ("torch_dicm", "torch"),
+    ("torch_naive", "torch"),
+    ("torchrec_dicm", "torchrec"),
+  ],
+)
+# TorchRec warns of parts of PyTorch that it uses.
+@pytest.mark.filterwarnings("ignore")
+def test_pytorch_program_has_our_losses(name, package):
+  pytest.importorskip(package, reason="needs the extra 'peers'")
+  module = importlib.import_module(f"benchmarks.peers.{name}")
   found = losses(module.Trainer(work()), module.batch_of)
   # float32, sums in another order; the third loss rests on both optimisers.
   np.testing.assert_allclose(found, losses_of_ours(), rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_fuxictr_learns_on_our_batches():
+  """It is another model: no loss to compare with."""
+  pytest.importorskip("torch", reason="FuxiCTR is written in PyTorch")
+  pytest.importorskip("fuxictr", reason="pip install --no-deps fuxictr==2.3.10")
+  module = importlib.import_module("benchmarks.peers.fuxictr_din")
+  x = work(file="din")
+  trainer = module.Trainer(x)
+  batch = module.batch_of(x, workload.batch_of(x, 0))
+  fields, items, mask = batch
+  lengths = workload.batch_of(x, 0).inputs["history_length"][0]
+  group = workload.batch_of(x, 0).inputs["group"][0]
+  np.testing.assert_array_equal(mask.sum(1), lengths[group])
+  assert all(len(v) == mask.numel() + len(mask) for v in items.values())
+  found = [trainer.step((fields, dict(items), mask)) for _ in range(20)]
+  assert found[-1] < found[0]
 
 
 def test_step_without_routing_has_our_losses():
