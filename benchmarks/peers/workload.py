@@ -26,6 +26,7 @@ FEATURES = 512
 
 def build(
   *,
+  data: click_log.Dataset | None = None,
   behaviours: int = BEHAVIOURS,
   features: int = FEATURES,
   file: str = "quickstart",
@@ -35,13 +36,14 @@ def build(
   """A config of ours on the work.
 
   Args:
-    behaviours: mean length of a history; 0 leaves the sample's.
+    data: the samples; None: the built-in ones.
+    behaviours: mean length of a history; 0 leaves the data's.
     features: F, numbers of a picture's features.
     file: of configs/.
     values: others than the file's, by dotted key.
     devices: of the mesh; None: all.
   """
-  data = sample.generate(0).dataset
+  data = sample.generate(0).dataset if data is None else data
   if behaviours:
     data = with_histories(data, behaviours)
   others = {"image.backbone": feature_files.PRECOMPUTED} | dict(values or {})
