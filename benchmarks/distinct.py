@@ -3,11 +3,11 @@
 python -m benchmarks.distinct [--mode=features|pixels]
 
 The owners' part of a step alone: features read (or pictures encoded), image
-layers run, and the layers' gradient pulled back. Twice over the same samples:
-once with so many pictures in the data, once with half of them, every picture of
-the rest standing for its neighbour as well. `features`: 4096 numbers a picture,
-as VGG16 gives; `pixels`: SqueezeNet inside the step. The two take turns; the
-last line's value is the median over the rounds of time(half) / time(all).
+layers run, and their gradient pulled back. Twice over the same samples, whose
+pictures are drawn anew: once from all, once from half as many. `features`: 4096
+numbers a picture, as VGG16 gives; `pixels`: SqueezeNet inside the step. The two
+take turns; the last line's value is the median over the rounds of time(half) /
+time(all).
 """
 
 import argparse
@@ -27,9 +27,9 @@ from dicm_jax.sharding import mesh as mesh_lib
 FEATURES = 4096
 CHUNK = {"features": 256, "pixels": 16}
 """Images that an owner embeds at a time: its work comes in whole chunks."""
-PICTURES = {"features": 768, "pixels": 128}
+PICTURES = {"features": 2048, "pixels": 128}
 """Pictures in the data, in all; they and their half are whole chunks."""
-ROUNDS = {"features": 40, "pixels": 9}
+ROUNDS = {"features": 25, "pixels": 7}
 
 
 def main() -> None:
@@ -61,10 +61,9 @@ def main() -> None:
 
 def build(mode: str, pictures: int) -> experiment.Experiment:
   """The work with so many pictures in all."""
-  data = workload.with_histories(
-    sample.generate(0).dataset, workload.BEHAVIOURS
-  )
-  data = with_pictures(data, pictures)
+  data = sample.generate(0).dataset
+  data = workload.with_histories(data, workload.BEHAVIOURS)
+  data = with_pictures(data, PICTURES[mode], pictures)
   values = {"image.chunk": CHUNK[mode], "image.mode": mode}
   if mode == "features":
     values["image.backbone"] = feature_files.PRECOMPUTED
@@ -73,19 +72,30 @@ def build(mode: str, pictures: int) -> experiment.Experiment:
   return experiment.build(config, data=data)
 
 
-def with_pictures(data: click_log.Dataset, number: int) -> click_log.Dataset:
-  """The same samples on the first `number` pictures."""
+def with_pictures(
+  data: click_log.Dataset, total: int, number: int
+) -> click_log.Dataset:
+  """The same samples with pictures drawn from the first `number` of `total`."""
+  rng = np.random.default_rng(0)
 
-  def fewer(log: click_log.ClickLog) -> click_log.ClickLog:
+  def draw(rows):
+    return rng.integers(0, total, len(rows)) % number
+
+  def drawn(log: click_log.ClickLog) -> click_log.ClickLog:
     history = log.behaviour_images
     return dataclasses.replace(
       log,
-      ad_image=log.ad_image % number,
-      behaviour_images=history._replace(values=history.values % number),
+      ad_image=draw(log.ad_image),
+      behaviour_images=history._replace(values=draw(history.values)),
     )
 
+  repeat = -(-total // len(data.image_names))
   return dataclasses.replace(
-    data, train=fewer(data.train), test=fewer(data.test)
+    data,
+    train=drawn(data.train),
+    test=drawn(data.test),
+    image_names=(tuple(data.image_names) * repeat)[:total],
+    image_bytes=(tuple(data.image_bytes) * repeat)[:total],
   )
 
 

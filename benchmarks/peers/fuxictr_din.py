@@ -19,7 +19,6 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-import torch
 
 from benchmarks.peers import torch_layers as layers
 from dicm_jax import experiment
@@ -92,7 +91,7 @@ class Trainer:
   """Runs the `train_step` of their model."""
 
   def __init__(self, x: experiment.Experiment):
-    torch.set_num_threads(layers.THREADS)
+    layers.start()
     model = x.program.model
     self.net = _their_model()(
       _feature_map(x),

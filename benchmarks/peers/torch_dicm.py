@@ -33,16 +33,16 @@ class Channel(nn.Module):
     )
 
   def forward(self, vectors, queries, batch):
-    keys = functional.embedding(batch["entry"], self.of_key(vectors))
-    asked = functional.embedding(batch["sample"], self.of_query(queries))
-    weight = self.rest(keys + asked)[:, 0] / batch["length"]
-    return functional.embedding_bag(
-      batch["entry"],
-      vectors,
-      batch["offsets"],
-      mode="sum",
-      per_sample_weights=weight,
-    )
+    # Of the ways to gather and to sum, those whose two passes are fastest on
+    # a CPU: half the time of `embedding` and `embedding_bag` here.
+    entry, sample = batch["entry"], batch["sample"]
+    keys = self.of_key(vectors).index_select(0, entry)
+    asked = self.of_query(queries).index_select(0, sample)
+    weight = self.rest(keys + asked) / batch["length"][:, None]
+    values = weight * vectors.index_select(0, entry)
+    place = sample[:, None].expand_as(values)
+    zeros = torch.zeros(len(queries), values.shape[1])
+    return zeros.scatter_add(0, place, values)
 
 
 class DICM(nn.Module):
@@ -85,8 +85,8 @@ class DICM(nn.Module):
     """What follows the look-up of ids: vectors of each sample and group."""
     images = self.embed((features - self.mean) * self.inverse)
     user = functional.embedding(batch["group"], users)
-    ad_image = functional.embedding(batch["ad_image"], images)
-    behaviours = functional.embedding(batch["behaviours"], images)
+    ad_image = images.index_select(0, batch["ad_image"])
+    behaviours = images.index_select(0, batch["behaviours"])
     by_image = self.by_image(behaviours, ad_image, batch)
     by_ids = self.by_ids(behaviours, ad, batch)
     return self.net(torch.cat([ad, user, ad_image, by_image, by_ids], 1))
@@ -100,7 +100,7 @@ class Trainer:
   """
 
   def __init__(self, x: experiment.Experiment):
-    torch.set_num_threads(layers.THREADS)
+    layers.start()
     self.net = DICM(x)
     rows = table.from_buckets(np.asarray(x.state.ids), x.layout.num_rows)
     self.ids = layers.tensor(rows)
@@ -154,10 +154,9 @@ def batch_of(
     "group": layers.tensor(inputs["group"][0]),
     "ad_image": layers.tensor(inputs["ad_image"][0]),
     "behaviours": layers.tensor(inputs["behaviours"][0][0][: lengths.sum()]),
-    "entry": layers.tensor(entry),
-    "sample": layers.tensor(sample),
+    "entry": layers.tensor(entry.astype(np.int64)),
+    "sample": layers.tensor(sample.astype(np.int64)),
     "length": layers.tensor(of_sample[sample].astype(np.float32)),
-    "offsets": layers.tensor(starts(of_sample)),
   }
 
 

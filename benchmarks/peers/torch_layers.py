@@ -12,6 +12,12 @@ THREADS = 2
 """As many as XLA takes on the machine of docs/benchmarks.md."""
 
 
+def start() -> None:
+  """As many threads as XLA, and numbers next to 0 taken as 0, as XLA does."""
+  torch.set_num_threads(THREADS)
+  torch.set_flush_denormal(True)
+
+
 def tensor(array) -> torch.Tensor:
   """A copy of any array."""
   return torch.tensor(np.asarray(array))

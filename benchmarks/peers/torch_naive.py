@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
 from benchmarks.peers import torch_dicm
 from benchmarks.peers import torch_layers as layers
@@ -37,10 +36,12 @@ class Channel(nn.Module):
 
   def forward(self, keys, queries, batch):
     """Sums over the behaviours of each sample; keys are [Q, D]."""
-    asked = functional.embedding(batch["sample"], queries)
+    asked = queries.index_select(0, batch["sample"])
     weight = self.weigh(torch.cat([keys, asked], 1)) / batch["length"][:, None]
-    shape = (len(queries), keys.shape[1])
-    return torch.zeros(shape).index_add(0, batch["sample"], weight * keys)
+    values = weight * keys
+    place = batch["sample"][:, None].expand_as(values)
+    zeros = torch.zeros(len(queries), values.shape[1])
+    return zeros.scatter_add(0, place, values)
 
 
 class DICM(nn.Module):
@@ -93,7 +94,7 @@ class Trainer:
   """Trains it with torch.optim's Adagrad on the tables."""
 
   def __init__(self, x: experiment.Experiment):
-    torch.set_num_threads(layers.THREADS)
+    layers.start()
     self.net = DICM(x)
     tables = [*self.net.ad.parameters(), *self.net.user.parameters()]
     mine = {id(p) for p in tables}
@@ -145,7 +146,7 @@ def batch_of(
     "user_ids": [of_samples(name) for name in x.layout.user_fields],
     "ad_image": layers.tensor(image_rows[inputs["ad_image"][0]]),
     "behaviours": layers.tensor(image_rows[behaviours[entry]]),
-    "sample": layers.tensor(sample),
+    "sample": layers.tensor(sample.astype(np.int64)),
     "length": layers.tensor(lengths[sample].astype(np.float32)),
   }
 

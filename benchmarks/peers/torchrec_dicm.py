@@ -63,7 +63,7 @@ class Trainer:
   """Trains the net; the tables train themselves as gradients reach them."""
 
   def __init__(self, x: experiment.Experiment):
-    torch.set_num_threads(layers.THREADS)
+    layers.start()
     self.net = torch_dicm.DICM(x)
     self.ad = Tables(x, x.layout.ad_fields)
     self.user = Tables(x, x.layout.user_fields)
