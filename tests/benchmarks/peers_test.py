@@ -72,6 +72,7 @@ def test_pytorch_program_has_our_losses(name, package):
   np.testing.assert_allclose(found, losses_of_ours(), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_fuxictr_learns_on_our_batches():
   """It is another model: no loss to compare with."""
@@ -104,7 +105,9 @@ def test_step_without_routing_has_our_losses():
   np.testing.assert_allclose(run.losses, losses_of_ours(), rtol=1e-5)
 
 
-@pytest.mark.parametrize("servers", [1, 8])
+@pytest.mark.parametrize(
+  "servers", [1, pytest.param(8, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", ["PS-server", "PS-worker"])
 def test_older_strategy_has_the_model_servers_losses(name, servers):
   x = work(servers)
