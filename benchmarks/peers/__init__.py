@@ -1,0 +1,1 @@
+"""Programs that do the work of ours in other ways, to compare with."""
