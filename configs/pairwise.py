@@ -38,6 +38,8 @@ def get_config() -> config_dict.ConfigDict:
   c.encoder.width = 32  # Numbers of an embedding.
   c.encoder.image_size = 32  # Pixels.
   c.encoder.last = "strided"  # strided | max
+  # First values of inception_v3, at 299 pixels: a file, "download"; or random.
+  c.encoder_weights = ""
 
   c.text = config_dict.ConfigDict()  # Of queries; read where they are anchors.
   c.text.length = 8  # Words of a query that are read.

@@ -6,9 +6,15 @@ import dataclasses
 from flax import nnx
 
 from dicm_jax import errors
-from dicm_jax.model import layers, small_inception, text_cnn
+from dicm_jax.model import (
+  inception_encoder,
+  layers,
+  small_inception,
+  text_cnn,
+)
 
 ENCODERS: dict[str, Callable[..., nnx.Module]] = {
+  "inception_v3": inception_encoder.InceptionEncoder,
   "small_inception": small_inception.SmallInception,
 }
 LASTS = ("strided", "max")

@@ -32,6 +32,19 @@ NO_BORDER = {"count_border": False}
 """How Keras's weights were trained; TensorFlow's means leave padding out."""
 
 
+def last_side(image_size: int) -> int:
+  """Side of the last maps, in pixels.
+
+  >>> last_side(299), last_side(75)
+  (8, 1)
+  """
+  side = (image_size - 3) // 2 - 1  # Conv2d_1a of stride 2, then 2a.
+  side = (side - 3) // 2 - 1  # The first pooling, then Conv2d_4a.
+  for _ in range(3):  # The second pooling, Mixed_6a, Mixed_7a.
+    side = (side - 3) // 2 + 1
+  return side
+
+
 class InceptionV3(nnx.Module):
   """Pictures to 2048 numbers, or to the logits of classes.
 

@@ -49,15 +49,15 @@ def _max_pool(x: Float[Array, "K H W C"]) -> Float[Array, "K h w C"]:
   return nnx.max_pool(x, (3, 3), strides=(2, 2), padding="SAME")
 
 
-def _strided(**options) -> nnx.Module:
-  return mixed.Unit(CHANNELS, Conv("last", CHANNELS, (3, 3), 2), **options)
+def _strided(channels: int, **options) -> nnx.Module:
+  return mixed.Unit(channels, Conv("last", channels, (3, 3), 2), **options)
 
 
 LAST: dict[str, Callable[..., Callable[[Array], Array]]] = {
-  "max": lambda **_: _max_pool,
+  "max": lambda channels, **_: _max_pool,
   "strided": _strided,
 }
-"""norm, dtype, rngs -> what halves the side of the last map."""
+"""channels, norm, dtype, rngs -> what halves the side of the last map."""
 
 
 class SmallInception(nnx.Module):
@@ -107,7 +107,7 @@ class SmallInception(nnx.Module):
     for block in _BLOCKS:
       self.blocks.append(make(block, channels))
       channels = mixed.width(block, channels)
-    self.last = LAST[last](norm=norm, dtype=dtype, rngs=rngs)
+    self.last = LAST[last](CHANNELS, norm=norm, dtype=dtype, rngs=rngs)
     side = -(-image_size // 16)  # Four halvings, each rounded up.
     self.head = nnx.Linear(side * side * CHANNELS, width, rngs=rngs)
     conv.draw_kernels(self, rngs)

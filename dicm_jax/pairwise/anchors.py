@@ -7,6 +7,7 @@ Source: CNN embeddings for ad ranking, JD.com, stage 1 and serving.
 """
 
 from collections.abc import Callable
+import functools
 import pathlib
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -19,6 +20,7 @@ import numpy as np
 from dicm_jax import query_encoder
 from dicm_jax.data import click_log, pairs, text
 from dicm_jax.model import encoder_file, encoders, nets
+from dicm_jax.pairwise import first_weights
 from dicm_jax.pairwise.config import Config
 from dicm_jax.sharding import mesh as mesh_lib
 
@@ -180,12 +182,18 @@ ANCHORS: dict[str, Callable[[Config, click_log.Dataset], Anchors]] = {
 class _Net:
   """A network's definition, and how its first parameters are made."""
 
-  def __init__(self, make: Callable[[], nnx.Module]):
+  def __init__(
+    self,
+    make: Callable[[], nnx.Module],
+    fill: Callable[[PyTree], PyTree] = lambda params: params,
+  ):
     self._make = make
+    self._fill = fill
     self._definition = nnx.split(nnx.eval_shape(make))[0]
 
   def params(self) -> PyTree:
-    return jax.jit(lambda: nnx.to_pure_dict(nnx.state(self._make())))()
+    drawn = jax.jit(lambda: nnx.to_pure_dict(nnx.state(self._make())))()
+    return self._fill(drawn)
 
   def filled(self, params: PyTree):
     return nnx.merge(self._definition, params)
@@ -202,7 +210,10 @@ def _item_net(config: Config, roles: int) -> _Net:
       rngs=nnx.Rngs(config.seed),
     )
 
-  return _Net(make)
+  fill = functools.partial(
+    first_weights.fill, config.encoder, config.encoder_weights
+  )
+  return _Net(make, fill)
 
 
 def _all(pictures):

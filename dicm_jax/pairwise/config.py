@@ -44,6 +44,9 @@ class Config:
   mesh: config_lib.Mesh
   train: Train
   encoder: encoders.EncoderConfig
+  encoder_weights: str
+  """First values of inception_v3's body: a file, or "download"; empty: random.
+  """
   text: text_cnn.TextConfig
   """What queries are to their encoder, where they are the anchors."""
   pairs: Pairs
