@@ -28,7 +28,7 @@ from benchmarks import report
 from dicm_jax import command, experiment, train
 from dicm_jax import config as config_lib
 from dicm_jax.data import batch as batch_lib
-from dicm_jax.data import click_log, feature_files, sample
+from dicm_jax.data import click_log, feature_files, held_rows, sample
 from dicm_jax.sharding import mesh as mesh_lib
 
 SIZES = (10_000, 10_000_000)
@@ -108,7 +108,7 @@ def spread_pictures(
     test=move(data.test),
     image_names=("",) * num_rows,
     image_bytes=(b"",) * num_rows,
-    frozen=lambda _: vectors,
+    held=lambda *_: held_rows.HeldRows(vectors),
   )
 
 

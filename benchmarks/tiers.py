@@ -144,8 +144,7 @@ def _clicks(rows: int, path: pathlib.Path) -> click_log.Dataset:
     test=log,
     image_names=tuple(map(str, range(rows))),
     image_bytes=(),
-    frozen=lambda _: values,
-    held=lambda _, mapped: held_rows.HeldRows(values) if mapped else None,
+    held=lambda *_: held_rows.HeldRows(values),
   )
 
 

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from benchmarks import report, table_size, variants
+from benchmarks.peers import workload
 from dicm_jax import command, experiment, train
 from dicm_jax.data import click_log, feature_files, sample
 
@@ -112,16 +113,12 @@ def ratios_of(data: click_log.Dataset) -> dict[str, list[float]]:
 
 def build(data: click_log.Dataset, name: str, width: str) -> table_size.Run:
   """A run whose pictures have random vectors of so many numbers."""
-  numbers = np.random.default_rng(0).normal(
-    size=(len(data.image_names), int(width))
-  )
-  vectors = numbers.astype(np.float32)
   values = PROGRAMS[name] | {
     "image.backbone": feature_files.PRECOMPUTED,
     "model.frozen_width": int(width),
   }
   config = variants.config_of(variants.Variant("lr_unified", values), 0)
-  data = dataclasses.replace(data, frozen=lambda _: vectors)
+  data = workload.with_vectors(data, int(width))
   return table_size.Run(experiment.build(config, data=data))
 
 

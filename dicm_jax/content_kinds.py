@@ -122,7 +122,7 @@ class Features(_OfPictures):
   def lay_out(
     self, data: click_log.Dataset, model: model_config.ModelConfig, tier: str
   ) -> Rows:
-    stored = _stored(data, self.digest, tier)
+    stored = data.held(self.digest, tier == FILE)
     if stored is None and tier == FILE:
       raise errors.InputError(
         "image.tier='file': expected a data set prepared with "
@@ -148,7 +148,7 @@ class Precomputed(_OfPictures):
   def lay_out(
     self, data: click_log.Dataset, model: model_config.ModelConfig, tier: str
   ) -> Rows:
-    stored = _stored(data, self.digest, tier)
+    stored = data.held(self.digest, tier == FILE)
     if stored is None:
       raise errors.InputError(
         "image.backbone='precomputed': expected a data set prepared with "
@@ -241,17 +241,6 @@ def _check_pictures(
       f"expected {feature_files.PRECOMPUTED!r}, or with image.mode='titles' "
       f"{text_cnn.NAME!r}, whichever it holds"
     )
-
-
-def _stored(
-  data: click_log.Dataset, digest: str, tier: str
-) -> held_rows.HeldRows | None:
-  """Features that the data set holds."""
-  found = data.held(digest, tier == FILE)
-  if found is not None or tier == FILE:
-    return found
-  plain = data.frozen(digest)
-  return None if plain is None else held_rows.HeldRows(plain)
 
 
 def _feature_rows(

@@ -158,8 +158,8 @@ def _workloads(
 def _feature_width(data: click_log.Dataset | None) -> int:
   if flags.FLAGS.feature_width or data is None:
     return flags.FLAGS.feature_width
-  stored = data.frozen(feature_files.PRECOMPUTED)
-  return 0 if stored is None else stored.shape[1]
+  stored = data.held(feature_files.PRECOMPUTED, False)
+  return 0 if stored is None else stored.row_shape[0]
 
 
 def define_flags() -> flags.FlagHolder:

@@ -79,7 +79,6 @@ def test_stored_features_train_from_their_file(dtype, tmp_path):
   feature_files.finish(tmp_path, encoder)
   data = dataclasses.replace(
     toy.dataset(),
-    frozen=functools.partial(feature_files.find, tmp_path),
     held=functools.partial(feature_files.held, tmp_path),
   )
   brought = {"image__backbone": "precomputed", "data": data}

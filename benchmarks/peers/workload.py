@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks import variants
 from dicm_jax import experiment
 from dicm_jax.data import batch as batch_lib
-from dicm_jax.data import click_log, feature_files, sample
+from dicm_jax.data import click_log, feature_files, held_rows, sample
 
 BEHAVIOURS = 30
 """Mean length of a history."""
@@ -56,8 +56,9 @@ def build(
 def with_vectors(data: click_log.Dataset, width: int) -> click_log.Dataset:
   """The data set with random features of so many numbers."""
   size = (len(data.image_names), width)
-  vectors = np.random.default_rng(0).normal(size=size).astype(np.float32)
-  return dataclasses.replace(data, frozen=lambda _: vectors)
+  numbers = np.random.default_rng(0).normal(size=size)
+  vectors = held_rows.HeldRows(numbers.astype(np.float32))
+  return dataclasses.replace(data, held=lambda *_: vectors)
 
 
 def with_histories(data: click_log.Dataset, mean: int) -> click_log.Dataset:

@@ -108,14 +108,18 @@ class Dataset:
   """Title of each image row, empty where there is none; None: nobody knows."""
   queries: Sequence[str] = ()
   """The distinct search queries."""
-  frozen: Callable[[str], Float[np.ndarray, "R F"] | None] = lambda _: None
-  """Frozen features that were computed before, by the encoder's digest."""
   held: Callable[[str, bool], held_rows.HeldRows | None] = lambda *_: None
-  """The same as they are stored; with True mapped from a file, else read."""
+  """Frozen features that were computed before, as they are stored, by the
+  encoder's digest; with True mapped from a file, else read."""
   digest: str = ""
   """Of all that decides a run's result; empty: nobody needs it."""
   notice: str = ""
   """What every report of this data must say, e.g. that it is simulated."""
+
+  def frozen(self, digest: str) -> Float[np.ndarray, "R F"] | None:
+    """Frozen features by the encoder's digest; None if there are none."""
+    found = self.held(digest, False)
+    return None if found is None else found.everything()
 
 
 def cold_samples(train: ClickLog, test: ClickLog) -> np.ndarray:

@@ -104,10 +104,6 @@ def _columns(vectors, encoder: Encoder) -> dict[str, pa.Array]:
   return out
 
 
-def _read_part(path: pathlib.Path) -> Float[np.ndarray, "n F"]:
-  return quantise.unpack(_packed(path))
-
-
 def _scale(path: pathlib.Path) -> Float[np.ndarray, " n"]:
   return pq.read_table(path, columns=["scale"])["scale"].to_numpy()
 
@@ -126,25 +122,10 @@ def encoders(root: pathlib.Path) -> list[Encoder]:
   return [Encoder(**json.loads(path.read_text())) for path in found]
 
 
-def read(root: pathlib.Path, encoder: Encoder) -> Float[np.ndarray, "R F"]:
-  """Features of all image rows as float32."""
-  folder = root / FOLDER / encoder.folder
-  paths = sorted(folder.glob("part-*.parquet"))
-  return np.concatenate([_read_part(path) for path in paths])
-
-
-def find(root: pathlib.Path, digest: str) -> Float[np.ndarray, "R F"] | None:
-  """Features by the encoder's digest; None if there are none."""
-  for encoder in encoders(root):
-    if encoder.digest == digest:
-      return read(root, encoder)
-  return None
-
-
 def held(
   root: pathlib.Path, digest: str, mapped: bool
 ) -> held_rows.HeldRows | None:
-  """As `find`, but as they are stored.
+  """Features of all image rows by the encoder's digest; None: there are none.
 
   Args:
     root: folder of the data set.

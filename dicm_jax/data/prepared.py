@@ -50,7 +50,6 @@ def load(path: pathlib.Path) -> click_log.Dataset:
     no_image=image_store.NO_IMAGE,
     titles=title_file.read(path),
     queries=queries,
-    frozen=functools.partial(feature_files.find, path),
     held=functools.partial(feature_files.held, path),
     digest=_digest(manifest),
     notice=manifest["notice"],
