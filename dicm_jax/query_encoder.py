@@ -12,10 +12,8 @@ import numpy as np
 
 from dicm_jax import errors
 from dicm_jax.data import files, text, vectors
-from dicm_jax.model import backbone, encoder_file, encoders
+from dicm_jax.model import backbone, encoder_file, encoders, text_cnn
 
-NAME = "text_cnn"
-"""What tables of vectors call it."""
 SIMILARITY = "inner"
 """Of a query and an item: what `pairwise.score` trains."""
 BLOCK = 1024
@@ -82,7 +80,7 @@ def table(encoder: QueryEncoder, texts: Sequence[str]) -> vectors.Vectors:
   return vectors.Vectors(
     keys=tuple(texts),
     values=embed(encoder.config, encoder.params, texts),
-    encoder=NAME,
+    encoder=text_cnn.NAME,
     digest=encoder.digest,
     similarity=SIMILARITY,
     items=encoder.items,

@@ -46,6 +46,19 @@ class Cut:
   layers: Callable[[int], tuple[weights_lib.AnyLayer, ...]]
   """Image size -> the tensors of a weights file."""
 
+  def frozen(
+    self, *, image_size: int, dtype: str, seed: int, **options: Any
+  ) -> nnx.Module:
+    """Builds it; running averages are parameters like the rest."""
+    net = self.build(
+      image_size=image_size,
+      dtype=jnp.dtype(dtype),
+      rngs=nnx.Rngs(seed),
+      **options,
+    )
+    net.eval()
+    return net
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Spec:
@@ -201,10 +214,7 @@ def make(
     raise errors.unknown_name("backbone", name, [*BACKBONES, TRAINED])
   if dtype not in ("float32", "bfloat16"):
     raise errors.unknown_name("dtype", dtype, ("float32", "bfloat16"))
-  spec = BACKBONES[name]
-  cut = cut or spec.default_cut
-  if cut not in spec.cuts:
-    raise errors.unknown_name(f"cut of {name}", cut, spec.cuts)
+  spec, cut = BACKBONES[name], cut_of(name, cut)
   part = spec.cuts[cut]
   size = spec.image_size if image_size is None else image_size
   if size < spec.min_image_size:
@@ -216,13 +226,9 @@ def make(
   tensors, layout, notice = _tensors(name, spec, weights, layers, seed)
   options = spec.by_layout.get(layout, {})
 
-  def build() -> nnx.Module:
-    net = part.build(
-      image_size=size, dtype=jnp.dtype(dtype), rngs=nnx.Rngs(seed), **options
-    )
-    net.eval()  # Frozen: running averages are parameters like the rest.
-    return net
-
+  build = functools.partial(
+    part.frozen, image_size=size, dtype=dtype, seed=seed, **options
+  )
   graphdef, state = nnx.split(nnx.eval_shape(build))
   params = _fill(nnx.to_pure_dict(state), layers, tensors, spec.scaling[layout])
   # Random numbers differ in their last bits between devices: hash the seed.
@@ -243,6 +249,44 @@ def make(
     digest=hashlib.sha256(key.encode()).hexdigest(),
     notice=f"{label}: {notice}",
   )
+
+
+def cut_of(name: str, cut: str) -> str:
+  """The cut that is meant, "" being the encoder's default.
+
+  Args:
+    name: a key of `BACKBONES`.
+    cut: of it, or "".
+
+  Raises:
+    errors.InputError: it has no such cut.
+  """
+  spec = BACKBONES[name]
+  cut = cut or spec.default_cut
+  if cut not in spec.cuts:
+    raise errors.unknown_name(f"cut of {name}", cut, spec.cuts)
+  return cut
+
+
+def weights_file(name: str, weights: str) -> pathlib.Path:
+  """The file that `weights` stands for, fetched if it is "download".
+
+  Args:
+    name: a key of `BACKBONES`.
+    weights: "download" or a path.
+
+  Raises:
+    errors.InputError: nothing is published, or it cannot be fetched.
+  """
+  if weights != "download":
+    return pathlib.Path(weights)
+  published = BACKBONES[name].published
+  if published is None:
+    raise errors.InputError(
+      f"{name}: there is nothing to download; leave the weights empty for"
+      " the bundled ones"
+    )
+  return download.fetch(published, download.cache_dir())
 
 
 def trained(config: encoders.EncoderConfig, params: PyTree) -> Backbone:
@@ -308,16 +352,10 @@ def _tensors(
     folder = importlib.resources.files("dicm_jax.model") / "pretrained"
     with importlib.resources.as_file(folder / spec.bundled) as path:
       return *weights_lib.read(path, layers), spec.bundled_notice
-  if weights == "download":
-    if spec.published is None:
-      raise errors.InputError(
-        f"{name}: there is nothing to download; leave the weights empty for"
-        " the bundled ones"
-      )
-    path = download.fetch(spec.published, download.cache_dir())
-    return *weights_lib.read(path, layers), f"ImageNet weights ({path.name})"
-  path = pathlib.Path(weights)
+  path = weights_file(name, weights)
   tensors, layout = weights_lib.read(path, layers)
+  if weights == "download":
+    return tensors, layout, f"ImageNet weights ({path.name})"
   return tensors, layout, f"weights from {path.name} ({layout} layout)"
 
 

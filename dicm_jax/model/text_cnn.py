@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 NAME = "text_cnn"
-"""In the place of a backbone's name."""
+"""In the place of a backbone's name, and in tables of queries' vectors."""
 WORD_WIDTH = 32
 """Numbers of a word's embedding."""
 WINDOWS = (1, 2, 3)

@@ -1,11 +1,9 @@
 """First values of an encoder from a published network's weights."""
 
-import pathlib
-
 from jaxtyping import PyTree
 
 from dicm_jax import errors
-from dicm_jax.model import backbone, download, encoders, inception
+from dicm_jax.model import backbone, encoders, inception
 from dicm_jax.model import weights as weights_lib
 
 _INCEPTION = "inception_v3"
@@ -32,11 +30,7 @@ def fill(
       f"encoder_weights: expected '' with encoder.name={config.name!r}, whose "
       f"weights nobody publishes; found {weights!r}"
     )
-  path = pathlib.Path(weights)
-  if weights == "download":
-    source = backbone.BACKBONES[_INCEPTION].published
-    assert source is not None
-    path = download.fetch(source, download.cache_dir())
+  path = backbone.weights_file(_INCEPTION, weights)
   layers = inception.layers()
   tensors, _ = weights_lib.read(path, layers)
   weights_lib.fill(params["body"], layers, tensors)

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 import dataclasses
+import functools
 import pathlib
 
 from flax import nnx
 import jax
-import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from dicm_jax import config as config_lib
@@ -62,19 +62,11 @@ def _published(name: str, cut: str) -> Encoder:
     known = (*backbone.BACKBONES, backbone.TRAINED, feature_files.PRECOMPUTED)
     raise errors.unknown_name("image.backbone", name, known)
   spec = backbone.BACKBONES[name]
-  cut = cut or spec.default_cut
-  if cut not in spec.cuts:
-    raise errors.unknown_name(f"cut of {name}", cut, spec.cuts)
-  part, size = spec.cuts[cut], spec.image_size
+  part, size = spec.cuts[backbone.cut_of(name, cut)], spec.image_size
   options = next(iter(spec.by_layout.values()), {})
-
-  def build() -> nnx.Module:
-    net = part.build(
-      image_size=size, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0), **options
-    )
-    net.eval()
-    return net
-
+  build = functools.partial(
+    part.frozen, image_size=size, dtype="float32", seed=0, **options
+  )
   definition, params = nnx.split(nnx.eval_shape(build))
   return Encoder(
     width=part.width(size),
