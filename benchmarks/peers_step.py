@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks import report, table_size
 from benchmarks.peers import runs, workload
-from dicm_jax import experiment, train
+from dicm_jax import experiment
 
 WARM_UP = 3
 OURS = "ours"
@@ -78,9 +78,7 @@ def compare(
   rounds: int,
 ) -> dict[str, list[float]]:
   """Quartiles of time(peer) / time(ours), and medians of both."""
-  ours = runs.of_jax(
-    x, train.make_train_step(x.program, x.state), x.state, x.content
-  )
+  ours = runs.ours(x)
   if "naive" in name:
     rounds = min(rounds, 10)
   times = table_size.take_turns([ours, make(x)], warm_up=WARM_UP, rounds=rounds)

@@ -15,7 +15,6 @@ import numpy as np
 
 from benchmarks import report, table_size
 from benchmarks.peers import runs, unrouted, workload
-from dicm_jax import train
 
 
 def main() -> None:
@@ -25,9 +24,7 @@ def main() -> None:
   args = parser.parse_args()
   shape = {"features": args.features, "behaviours": args.behaviours}
   x = workload.build(**shape)
-  ours = runs.of_jax(
-    x, train.make_train_step(x.program, x.state), x.state, x.content
-  )
+  ours = runs.ours(x)
   plain = runs.of_jax(
     x,
     unrouted.make_step(x),

@@ -25,9 +25,9 @@ from jaxtyping import Float
 import numpy as np
 
 from benchmarks import report
+from benchmarks.peers import workload
 from dicm_jax import command, experiment, train
 from dicm_jax import config as config_lib
-from dicm_jax.data import batch as batch_lib
 from dicm_jax.data import click_log, feature_files, held_rows, sample
 from dicm_jax.sharding import mesh as mesh_lib
 
@@ -150,13 +150,7 @@ class Run:
 
   def seconds(self, step: int) -> float:
     """Runs one step and returns its time, that of making the batch left out."""
-    batch = batch_lib.build(
-      self.x.data.train,
-      self.x.order(step),
-      self.x.layout,
-      num_devices=self.x.program.mesh.size,
-      capacities=self.x.capacities,
-    )
+    batch = workload.batch_of(self.x, step)
     batch = mesh_lib.put_slices(self.x.program.mesh, batch)
     jax.block_until_ready(batch)
     start = time.perf_counter()

@@ -96,9 +96,9 @@ def extract(
   tell(known, total)
 
   def decode(rows: list[int]) -> UInt8[np.ndarray, "K H W 3"]:
-    pictures = [image_bytes[i] for i in rows]
-    names = [image_names[i] for i in rows]
-    return images_lib.decode_all(pictures, names, backbone.image_size)
+    return images_lib.decode_rows(
+      image_bytes, image_names, rows, backbone.image_size
+    )
 
   size = encoder.block
   blocks = [new[i : i + size] for i in range(0, len(new), size)]

@@ -34,10 +34,8 @@ def mapped(
   def blocks():
     for first in range(0, count, BLOCK):
       rows = range(first, min(first + BLOCK, count))
-      yield images_lib.decode_all(
-        [data.image_bytes[i] for i in rows],
-        [data.image_names[i] for i in rows],
-        size,
+      yield images_lib.decode_rows(
+        data.image_bytes, data.image_names, rows, size
       )
       tell(rows.stop, count)
 

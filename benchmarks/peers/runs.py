@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from benchmarks.peers import workload
-from dicm_jax import experiment
+from dicm_jax import experiment, train
 from dicm_jax.data import batch as batch_lib
 from dicm_jax.sharding import mesh as mesh_lib
 
@@ -69,6 +69,12 @@ def of_jax(
     return float(loss)
 
   return Run(x, place, step)
+
+
+def ours(x: experiment.Experiment) -> Run:
+  """The run of our own step, from the experiment's first state."""
+  step = train.make_train_step(x.program, x.state)
+  return of_jax(x, step, x.state, x.content)
 
 
 def quartiles(values: np.ndarray) -> list[float]:

@@ -111,9 +111,9 @@ def probe(
   found = []
   for step in range(probed_batches(log, len(order(0)))):
     made = batch.cut(log, order(step), layout, num_devices=num_devices)
+    needs = made.needs  # Of all slices: to look through them once.
     found += [
-      Probed(made.needs, piece.id_rows, piece.image_rows)
-      for piece in made.slices
+      Probed(needs, piece.id_rows, piece.image_rows) for piece in made.slices
     ]
   return found
 

@@ -47,10 +47,8 @@ class Decoded:
     return np.stack([*found.values()])[index]
 
   def _decoded(self, rows: list[int]) -> dict[int, np.ndarray]:
-    squares = images_lib.decode_all(
-      [self._data.image_bytes[row] for row in rows],
-      [self._data.image_names[row] for row in rows],
-      self._size,
+    squares = images_lib.decode_rows(
+      self._data.image_bytes, self._data.image_names, rows, self._size
     )
     made = dict(zip(rows, squares, strict=True))
     for row, square in made.items():

@@ -96,10 +96,8 @@ def embeddings(config: Config, data: click_log.Dataset, params: PyTree):
   made = []
   for first in range(0, len(data.image_names), BLOCK):
     rows = range(first, min(first + BLOCK, len(data.image_names)))
-    pictures = images_lib.decode_all(
-      [data.image_bytes[i] for i in rows],
-      [data.image_names[i] for i in rows],
-      config.encoder.image_size,
+    pictures = images_lib.decode_rows(
+      data.image_bytes, data.image_names, rows, config.encoder.image_size
     )
     made.append(encoder(pictures))
   return np.concatenate(made)

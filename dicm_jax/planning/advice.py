@@ -68,8 +68,8 @@ def _for_images(
   yield (
     f"image table in the hosts' memory: {held * plan.load.server / GB:.1f} GB "
     f"over all hosts; a device would be brought {needed / GB:.3f} GB a step, "
-    f"{1e3 * needed / hardware.host_bytes_per_s:.2f} ms of its link. Training "
-    "keeps tables on devices, so that takes a change of dicm_jax"
+    f"{1e3 * needed / hardware.host_bytes_per_s:.2f} ms of its link: "
+    "image.tier=host, or file"
   )
   if config.image.mode == "features":
     yield (

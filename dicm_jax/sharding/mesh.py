@@ -83,9 +83,7 @@ def put(mesh: Mesh, spec: PartitionSpec, array) -> jax.Array:
 
   Each process hands over only the shards of its own devices.
   """
-  return jax.make_array_from_callback(
-    array.shape, NamedSharding(mesh, spec), lambda index: array[index]
-  )
+  return put_parts(mesh, spec, array.shape, lambda index: array[index])
 
 
 def put_parts(

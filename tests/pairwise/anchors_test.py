@@ -90,11 +90,7 @@ def _evaluating(net):
 
 @pytest.mark.parametrize("statistics", ["joint", "separate"])
 def test_eight_devices_learn_what_one_learns(statistics):
-  given = {
-    "pairs__statistics": statistics,
-    "dense_optimizer__name": "sgd",
-    "dense_optimizer__learning_rate": 0.05,
-  }
+  given = runs.plain_steps(statistics)
   one = runs.run(searches.build(**given), 2)
   eight = runs.run(
     searches.build(8, mesh__worker=2, mesh__server=4, **given), 2

@@ -19,6 +19,18 @@ SMALL = {
 }
 
 
+def plain_steps(statistics: str) -> dict[str, str | float]:
+  """Overrides for plain gradient steps.
+
+  An adaptive optimiser makes much of gradients that rounding alone decides.
+  """
+  return {
+    "pairs__statistics": statistics,
+    "dense_optimizer__name": "sgd",
+    "dense_optimizer__learning_rate": 0.05,
+  }
+
+
 def values(**overrides) -> config_lib.Config:
   """configs/pairwise.py, small; overrides with '__' for '.'."""
   made = runpy.run_path("configs/pairwise.py")["get_config"]().unlock()

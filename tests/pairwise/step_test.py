@@ -78,13 +78,7 @@ def _together(params, definition, rest, pictures):
 
 @pytest.mark.parametrize("statistics", ["joint", "separate"])
 def test_eight_devices_learn_what_one_learns(statistics):
-  # Joint moments are over all devices. Plain gradient steps: an adaptive
-  # optimiser makes much of gradients that rounding alone decides.
-  given = {
-    "pairs__statistics": statistics,
-    "dense_optimizer__name": "sgd",
-    "dense_optimizer__learning_rate": 0.05,
-  }
+  given = runs.plain_steps(statistics)  # Joint moments are over all devices.
   one, eight = (runs.run(runs.build(devices, **given), 2) for devices in (1, 8))
   np.testing.assert_allclose(eight[1], one[1], rtol=1e-4)
   close(eight[0].encoder, one[0].encoder, rtol=1e-3)
