@@ -90,11 +90,15 @@ def _train(config: AnyConfig, workdir, task: Task, state, saved):
   batches = task.batches(first, last)
   with progress.training(last, first) as show:
     since, start = first, time.monotonic()
+    before = None
     for step, batch in enumerate(batches, start=first + 1):
       state, loss = task.step(state, batch)
-      if not math.isfinite(loss):
-        raise _out_of_bounds(f"the loss is {loss} at step {step}", saved)
+      # Devices work on this step while the loss of the one before is read, and
+      # the next batch comes.
+      _check_finite(before, saved)
+      before = step, loss
       if step % config.train.log_every_steps == 0 or step == last:
+        _check_finite(before, saved)
         seconds = time.monotonic() - start
         rate = (step - since) * task.batch_size / seconds
         record = {"loss": float(loss), "examples_per_s": rate}
@@ -103,10 +107,17 @@ def _train(config: AnyConfig, workdir, task: Task, state, saved):
           workdir_lib.append_metrics(workdir, {"step": step} | record)
         since, start = step, time.monotonic()
       if step % config.checkpoint.every_steps == 0 or step == last:
+        _check_finite(before, saved)
         if not task.is_sound(state, batch):
           raise _out_of_bounds(f"step {step} made a useless state", saved)
         checkpoint.save(saved, step, state, _position(task, step))
   return state
+
+
+def _check_finite(at: tuple[int, Any] | None, saved) -> None:
+  """Stops a run whose loss at a step, (step, loss), is no number."""
+  if at is not None and not math.isfinite(at[1]):
+    raise _out_of_bounds(f"the loss is {at[1]} at step {at[0]}", saved)
 
 
 def _position(task: Task, step: int) -> dict[str, Any]:
