@@ -42,6 +42,8 @@ def get_config() -> config_dict.ConfigDict:
   # features: encoded once | pixels: in each step | titles, by text_cnn.
   c.image.mode = "features"
   c.image.chunk = 256  # Images an owner embeds at a time.
+  # Of the encoder in the step, and of features held: float32 | bfloat16
+  c.image.dtype = "float32"
   # Where all content lies: device | host: memory of each process | file.
   c.image.tier = "device"
 

@@ -10,6 +10,7 @@ from dicm_jax.model import nets, text_cnn
 WARM_UP_MODES = ("none", "partial", "full")
 IMAGE_MODES = ("features", "pixels", "titles")
 TIERS = ("device", "host", "file")
+DTYPES = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,12 +75,17 @@ class Image:
   a text CNN reads them, and no pictures."""
   chunk: int
   """Images that an owner embeds at a time."""
+  dtype: str
+  """float32 or bfloat16: of the frozen encoder's arithmetic where it runs in
+  the step, and of features in the content table, half as many bytes."""
   tier: str
   """Where the content table lies: device; host, in the memory of each process;
   or file, mapped from a disk. Other than on devices, it may be larger than all
   their memory, and of a row only what a batch asks for goes there."""
 
   def __post_init__(self):
+    if self.dtype not in DTYPES:
+      raise errors.unknown_name("image.dtype", self.dtype, DTYPES)
     if self.tier not in TIERS:
       raise errors.unknown_name("image.tier", self.tier, TIERS)
 

@@ -4,6 +4,7 @@ import logging
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 import numpy as np
 
@@ -86,8 +87,13 @@ def _expect(where: str, *values: tuple[str, Any, Any]) -> None:
 
 def _backbone(config: config_lib.Config) -> backbone_lib.Backbone:
   image = config.image
+  in_step = image.mode == "pixels"
   backbone = backbone_lib.make(
-    image.backbone, cut=image.cut, weights=image.weights, seed=config.seed
+    image.backbone,
+    cut=image.cut,
+    weights=image.weights,
+    seed=config.seed,
+    dtype=image.dtype if in_step else "float32",
   )
   if "RANDOM" in backbone.notice:
     _log.warning(
@@ -109,15 +115,21 @@ def place(
     rows = Rows(held_rows.HeldRows(nothing), embed.standard_of(nothing), 1)
   else:
     rows = kind.lay_out(data, config.model, config.image.tier)
-  placed = held = None
+  held = _in_dtype(rows.held, config.image.dtype)
+  placed = None
   if config.image.tier == DEVICE:
-    buckets = table.to_buckets(rows.held.everything())
-    placed = mesh_lib.put(mesh, mesh_lib.CONTENT, buckets)
-  else:
-    held = rows.held
+    buckets = table.to_buckets(held.everything())
+    placed, held = mesh_lib.put(mesh, mesh_lib.CONTENT, buckets), None
   params = jax.tree.map(
     lambda x: mesh_lib.put(mesh, mesh_lib.REPLICATED, np.asarray(x)),
     kind.in_step.params if kind.in_step else None,
   )
   content = state_lib.Content(placed, params)
   return Placed(content, rows.standard, rows.width, held)
+
+
+def _in_dtype(held: held_rows.HeldRows, dtype: str) -> held_rows.HeldRows:
+  """Features in the number type asked for; pixels and tokens stay integers."""
+  if held.dtype != np.float32:
+    return held
+  return held._replace(taken_as=jnp.dtype(dtype))

@@ -94,6 +94,7 @@ def _content_of_round(program: Program, content: Content, first: route.Asked):
       asked.num_rows,
       encode=functools.partial(program.backbone.apply, content.encoder),
       width=program.backbone.width,
+      dtype=program.backbone.dtype,
       chunk=_chunk(program, asked),
     )
 

@@ -33,6 +33,7 @@ OTHER = {
   "image.weights": "random",
   "image.mode": "pixels",
   "image.chunk": 4,
+  "image.dtype": "bfloat16",
   "image.tier": "host",
   "text.length": 5,
   "text.buckets": 60,
@@ -115,7 +116,7 @@ def test_every_file_makes_a_config(path):
 
 def test_there_are_few_keys_and_all_are_tried_here():
   keys = set(config_tree.flatten(toy.values()))
-  assert len(keys) <= 54
+  assert len(keys) <= 55
   assert keys == {*OTHER, "model.name"}
 
 

@@ -38,6 +38,7 @@ def values(**overrides) -> config_lib.Config:
     "image.weights": "",
     "image.mode": "features",
     "image.chunk": 8,
+    "image.dtype": "float32",
     "image.tier": "device",
     "text.length": 4,
     "text.buckets": 50,

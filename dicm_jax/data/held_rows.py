@@ -17,6 +17,9 @@ class HeldRows(NamedTuple):
   """In memory, or mapped from a file: then a row is read when it is wanted."""
   scale: Float[np.ndarray, " R"] | None = None
   """Of each row, where features are stored as int8."""
+  taken_as: np.dtype | None = None
+  """What numbers become as they are taken; None: float32 where they are
+  features, else what they are."""
 
   @property
   def row_shape(self) -> tuple[int, ...]:
@@ -25,6 +28,8 @@ class HeldRows(NamedTuple):
   @property
   def dtype(self) -> np.dtype:
     """Of rows as they are taken."""
+    if self.taken_as is not None:
+      return self.taken_as
     packed = self.scale is not None or self.values.dtype == np.float16
     return np.dtype(np.float32) if packed else self.values.dtype
 
@@ -38,17 +43,19 @@ class HeldRows(NamedTuple):
 
   def everything(self) -> Shaped[np.ndarray, " R *content"]:
     """All rows, as `take` gives them."""
-    if self.values.dtype == self.dtype:
-      return self.values
-    return quantise.unpack(quantise.Packed(self.values, self.scale))
+    return self._unpacked(self.values, self.scale)
 
   def take(self, rows: Int[np.ndarray, " n"]) -> Shaped[np.ndarray, " n *c"]:
-    """The rows asked for; features as float32 whatever their storage."""
-    found = self.values[rows]
+    """The rows asked for, of `dtype` whatever their storage."""
+    scale = None if self.scale is None else self.scale[rows]
+    return self._unpacked(self.values[rows], scale)
+
+  def _unpacked(self, found: np.ndarray, scale) -> np.ndarray:
     if found.dtype == self.dtype:
       return found
-    scale = None if self.scale is None else self.scale[rows]
-    return quantise.unpack(quantise.Packed(found, scale))
+    if found.dtype != np.float32:
+      found = quantise.unpack(quantise.Packed(found, scale))
+    return found.astype(self.dtype, copy=False)
 
 
 def write(

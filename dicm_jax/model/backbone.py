@@ -157,6 +157,8 @@ class Backbone:
   """Side of the square pictures in pixels."""
   width: int
   """Length F of the feature vector."""
+  dtype: str
+  """Of the arithmetic, and of features that a step keeps for the way back."""
   graphdef: nnx.GraphDef
   params: PyTree
   """Nested dicts of arrays."""
@@ -208,12 +210,16 @@ def make(
     errors.InputError: unknown name, cut or dtype, too small a picture, or
       weights that do not fit.
   """
+  if dtype not in ("float32", "bfloat16"):
+    raise errors.unknown_name("dtype", dtype, ("float32", "bfloat16"))
   if name == TRAINED:
+    if dtype != "float32":
+      raise errors.InputError(
+        f"dtype of a trained encoder: expected 'float32', found {dtype!r}"
+      )
     return _from_file(weights, cut)
   if name not in BACKBONES:
     raise errors.unknown_name("backbone", name, [*BACKBONES, TRAINED])
-  if dtype not in ("float32", "bfloat16"):
-    raise errors.unknown_name("dtype", dtype, ("float32", "bfloat16"))
   spec, cut = BACKBONES[name], cut_of(name, cut)
   part = spec.cuts[cut]
   size = spec.image_size if image_size is None else image_size
@@ -244,6 +250,7 @@ def make(
     cut=cut,
     image_size=size,
     width=part.width(size),
+    dtype=dtype,
     graphdef=graphdef,
     params=params,
     digest=hashlib.sha256(key.encode()).hexdigest(),
@@ -309,6 +316,7 @@ def trained(config: encoders.EncoderConfig, params: PyTree) -> Backbone:
     cut="",
     image_size=config.image_size,
     width=config.width,
+    dtype="float32",
     graphdef=nnx.split(nnx.eval_shape(build))[0],
     params=jax.tree.map(jnp.asarray, params),
     digest=hashlib.sha256(key.encode()).hexdigest(),

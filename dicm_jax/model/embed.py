@@ -81,7 +81,7 @@ def frozen_head(
   or the features as they are stored, at length 1. Tokens have none.
   """
   if config.stored:
-    return layers.unit(rows)
+    return layers.unit(rows.astype(jnp.float32))
   if standard is None or standard.whiten is None:
     return jnp.zeros((len(rows), 0))
   return standardise(standard, rows) @ standard.whiten

@@ -54,10 +54,12 @@ def of_config(config: config_lib.Config, width: int = 0) -> Encoder:
       params=jax.eval_shape(lambda: made.params),
       apply=made.apply,
     )
-  return _published(image.backbone, image.cut)
+  in_step = image.mode == "pixels"
+  dtype = image.dtype if in_step else "float32"
+  return _published(image.backbone, image.cut, dtype)
 
 
-def _published(name: str, cut: str) -> Encoder:
+def _published(name: str, cut: str, dtype: str) -> Encoder:
   if name not in backbone.BACKBONES:
     known = (*backbone.BACKBONES, backbone.TRAINED, feature_files.PRECOMPUTED)
     raise errors.unknown_name("image.backbone", name, known)
@@ -65,7 +67,7 @@ def _published(name: str, cut: str) -> Encoder:
   part, size = spec.cuts[backbone.cut_of(name, cut)], spec.image_size
   options = next(iter(spec.by_layout.values()), {})
   build = functools.partial(
-    part.frozen, image_size=size, dtype="float32", seed=0, **options
+    part.frozen, image_size=size, dtype=dtype, seed=0, **options
   )
   definition, params = nnx.split(nnx.eval_shape(build))
   return Encoder(

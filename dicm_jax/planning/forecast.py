@@ -9,6 +9,8 @@ left out: it runs ahead, on the host.
 import dataclasses
 import math
 
+import jax.numpy as jnp
+
 from dicm_jax import config as config_lib
 from dicm_jax.hardware import Hardware
 from dicm_jax.planning import encoder as encoder_lib
@@ -76,7 +78,8 @@ def _moved(
 ) -> dict[str, float]:
   """Bytes that each part reads and writes in a device's memory, at least."""
   images = work.images_embedded(config, load)
-  features = memory.FLOAT_BYTES * images * made.encoder.width
+  size = jnp.dtype(config.image.dtype).itemsize
+  features = size * images * made.encoder.width
   kept = shapes.num_bytes(memory.residuals(config, load, made))
   rows = shapes.num_bytes((made.state.ids, made.state.id_slots))
   a_row = rows / (made.state.ids.shape[0] * made.state.ids.shape[1])

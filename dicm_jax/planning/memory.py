@@ -3,6 +3,7 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from dicm_jax import config as config_lib
@@ -79,7 +80,18 @@ def _activations(
   images = room["image_rows"] + work.image_places(load)
   numbers += 2 * ids * model.id_width + 2 * images * model.image_vector
   gradients = shapes.num_bytes(made.state.dense)
-  return shapes.num_bytes(kept) + largest + FLOAT_BYTES * numbers + gradients
+  made_here = _features(config, load, made)
+  beside = FLOAT_BYTES * numbers + gradients + made_here
+  return shapes.num_bytes(kept) + largest + beside
+
+
+def _features(config: config_lib.Config, load: Workload, made: Shapes) -> int:
+  """Bytes of features that the step itself makes, kept for the way back."""
+  if config.image.mode != "pixels":
+    return 0
+  places = work.image_places(load)
+  size = jnp.dtype(config.image.dtype).itemsize
+  return places * made.encoder.width * size
 
 
 def residuals(config: config_lib.Config, load: Workload, made: Shapes) -> list:

@@ -150,7 +150,8 @@ def _standard(config: config_lib.Config, width: int) -> embed.Standard:
 def _content(config, load: Workload, encoder) -> state_lib.Content:
   lead = (table.BUCKETS, table.slots(load.image_rows))
   if config.image.mode == "features":
-    return state_lib.Content(_floats(*lead, encoder.width), None)
+    rows: Any = Shape((*lead, encoder.width), jnp.dtype(config.image.dtype))
+    return state_lib.Content(rows, None)
   side = encoder.image_size
   pixels: Any = Shape((*lead, side, side, 3), jnp.uint8)
   return state_lib.Content(pixels, encoder.params)

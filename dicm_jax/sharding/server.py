@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 from jaxtyping import Float, Int, PyTree, Shaped
 
 from dicm_jax.sharding import table
@@ -52,9 +53,20 @@ def encoded_features(
   *,
   encode: Callable[[jax.Array], Float[jax.Array, "chunk F"]],
   width: int,
+  dtype: DTypeLike,
   chunk: int,
 ) -> ReadChunk:
-  """Features of raw content: encoded once, kept for the backward pass."""
+  """Features of raw content: encoded once, kept for the backward pass.
+
+  Args:
+    shard: the content.
+    rows: those served, EMPTY at the end.
+    count: how many they are.
+    encode: the frozen encoder.
+    width: F, numbers that it makes of a row.
+    dtype: in which those are kept.
+    chunk: rows encoded at a time.
+  """
   rows = padded(rows, chunk)
 
   def encode_chunk(i, features):
@@ -66,7 +78,7 @@ def encoded_features(
     0,
     _num_chunks(count, chunk),
     encode_chunk,
-    jnp.zeros((rows.size, width), jnp.float32),
+    jnp.zeros((rows.size, width), dtype),
   )
   return lambda start: jax.lax.dynamic_slice_in_dim(features, start, chunk)
 

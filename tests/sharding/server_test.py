@@ -67,6 +67,7 @@ def test_raw_content_is_encoded_once_for_each_chunk_of_true_rows():
     jnp.int32(5),
     encode=encode,
     width=FEATURES,
+    dtype=jnp.float32,
     chunk=CHUNK,
   )
   first, second = read(0), read(CHUNK)
