@@ -103,7 +103,8 @@ def embedding_part(x: experiment.Experiment) -> runs.Run:
   """The owners' part of a step; nothing learns, the state stays."""
 
   def on_device(program, state, content, batch):
-    served = owners.request(program, state, content, batch)
+    asked = owners.ask(program, content, batch)
+    served = owners.answer(program, state, content, asked)
     of_images = jnp.ones_like(served.image_vectors)
     layers = owners.pull_back(program, state, served, of_images)
     return served.image_vectors.sum() + sum(

@@ -3,7 +3,15 @@
 import pathlib
 from typing import Any
 
-from dicm_jax import checkpoint, evaluate, experiment, slices, train, warm_up
+from dicm_jax import (
+  ahead,
+  checkpoint,
+  evaluate,
+  experiment,
+  slices,
+  train,
+  warm_up,
+)
 from dicm_jax import config as config_lib
 from dicm_jax import predict as predict_lib
 from dicm_jax import task as task_lib
@@ -17,7 +25,6 @@ def make(config: config_lib.Config, workdir: pathlib.Path) -> task_lib.Task:
     InputError: the config or what it names is wrong.
   """
   x = _build(config, workdir)
-  train_step = train.make_train_step(x.program, x.state)
   check = predict_lib.make_check(x.program, x.state)
 
   def finish(state, folder: pathlib.Path | None) -> task_lib.Figures:
@@ -27,10 +34,10 @@ def make(config: config_lib.Config, workdir: pathlib.Path) -> task_lib.Task:
       workdir_lib.write_json(folder / workdir_lib.SLICES, parts)
     return found.figures
 
-  return task_lib.Task(
+  made = task_lib.Task(
     state=x.state,
     batches=x.batches,
-    step=lambda state, batch: train_step(state, x.content, batch),
+    step=_step(x),
     is_sound=lambda state, batch: check(state, x.content, batch),
     finish=finish,
     batch_size=x.batch_size,
@@ -38,6 +45,21 @@ def make(config: config_lib.Config, workdir: pathlib.Path) -> task_lib.Task:
     meaning=warm_up.meaning(config, x),
     about=_about(x),
     keep_first=config.warm_up.mode != "none",
+  )
+  return _ahead(made, x) if config.train.ahead else made
+
+
+def _step(x: experiment.Experiment):
+  step = train.make_train_step(x.program, x.state)
+  return lambda state, batch: step(state, x.content, batch)
+
+
+def _ahead(task: task_lib.Task, x: experiment.Experiment) -> task_lib.Task:
+  """The same task, whose steps are given the next batch beside their own."""
+  return task._replace(
+    batches=lambda first, end: ahead.pairs(task.batches(first, end)),
+    step=ahead.Steps(x.program, x.state, x.content),
+    is_sound=lambda state, pair: task.is_sound(state, pair[0]),
   )
 
 

@@ -33,6 +33,9 @@ class Train:
   batch_size: int
   """Samples of a step, over all devices."""
   log_every_steps: int
+  ahead: bool
+  """Whether a step asks for the next batch's rows, and encodes its pixels,
+  while it trains on its own."""
   id_dropout: float
   """Probability that a training sample's id counts as unknown; 0: never."""
   id_dropout_fields: tuple[str, ...]

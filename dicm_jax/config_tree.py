@@ -11,6 +11,7 @@ from dicm_jax import errors
 FREE_TO_CHANGE = (
   "mesh.",
   "image.tier",
+  "train.ahead",
   "train.steps",
   "train.log_every_steps",
   "checkpoint.",
@@ -35,7 +36,7 @@ def check_numbers(config: Any, at_least_one: tuple[str, ...]) -> None:
     InputError: one is.
   """
   for key, value in flatten(config).items():
-    if not isinstance(value, int):
+    if not isinstance(value, int) or isinstance(value, bool):
       continue
     if key.startswith(at_least_one) and value < 1:
       raise errors.InputError(f"{key}: expected >= 1, found {value}")

@@ -16,24 +16,38 @@ from dicm_jax.sharding import route, server, table
 from dicm_jax.state import Batch, Content, State
 
 
-class Served(NamedTuple):
-  """What was asked of the owners, and what they answered."""
+class Asked(NamedTuple):
+  """What a slice asks of the owners; it depends on nothing that is learned."""
 
   ids: route.Asked
   images: route.Asked
+  features: Float[Array, "K F"] | None
+  """Of the images served in the first round; None: the table holds what the
+  layers take, and it is read when it is needed."""
+
+
+class Served(NamedTuple):
+  """What was asked of the owners, and what they answered."""
+
+  asked: Asked
   content: Callable[[route.Asked], server.ReadChunk]
   """What the embedding layers take of a round's images."""
   id_vectors: Float[Array, "U D"]
   image_vectors: Float[Array, "V E"]
 
 
-def request(
-  program: Program, state: State, content: Content, batch: Batch
-) -> Served:
-  """Asks the owners for the slice's rows; they look up, embed and answer."""
+def ask(program: Program, content: Content, batch: Batch) -> Asked:
+  """Asks the owners for the slice's rows; frozen encoders set to work."""
   ids = route.ask(program.id_route, batch.id_rows)
   images = route.ask(program.image_route, batch.image_rows)
-  of_round = _content_of_round(program, content, images)
+  return Asked(ids, images, _encoded(program, content, images))
+
+
+def answer(
+  program: Program, state: State, content: Content, asked: Asked
+) -> Served:
+  """The owners look up and embed what was asked for, and send it back."""
+  of_round = _content_of_round(program, content, asked)
 
   def look_up(asked):
     return table.read(state.ids, asked.rows)
@@ -50,11 +64,12 @@ def request(
     )
 
   return Served(
-    ids,
-    images,
+    asked,
     of_round,
-    id_vectors=route.deliver(program.id_route, ids, look_up),
-    image_vectors=route.deliver(program.image_route, images, embed_images),
+    id_vectors=route.deliver(program.id_route, asked.ids, look_up),
+    image_vectors=route.deliver(
+      program.image_route, asked.images, embed_images
+    ),
   )
 
 
@@ -76,30 +91,38 @@ def pull_back(program: Program, state: State, served: Served, gradients):
     return jax.tree.map(jnp.add, total, part)
 
   return route.collect(
-    program.image_route, served.images, gradients, add, zeros
+    program.image_route, served.asked.images, gradients, add, zeros
   )
 
 
-def _content_of_round(program: Program, content: Content, first: route.Asked):
+def _content_of_round(program: Program, content: Content, asked: Asked):
   """What the layers take of a round; of the first kept, not made twice."""
 
-  def of_round(asked):
-    if program.backbone is None:
-      return server.stored_rows(
-        content.table, asked.rows, chunk=_chunk(program, asked)
-      )
-    return server.encoded_features(
-      content.table,
-      asked.rows,
-      asked.num_rows,
-      encode=functools.partial(program.backbone.apply, content.encoder),
-      width=program.backbone.width,
-      dtype=program.backbone.dtype,
-      chunk=_chunk(program, asked),
-    )
+  def of_round(found):
+    chunk = _chunk(program, found)
+    made = asked.features if found is asked.images else None
+    if made is None:
+      made = _encoded(program, content, found)
+    if made is None:
+      return server.stored_rows(content.table, found.rows, chunk=chunk)
+    return server.made_rows(made, chunk=chunk)
 
-  kept = of_round(first)
-  return lambda asked: kept if asked is first else of_round(asked)
+  return of_round
+
+
+def _encoded(program: Program, content: Content, asked: route.Asked):
+  """A frozen encoder's features of the images served in a round, if any."""
+  if program.backbone is None:
+    return None
+  return server.encoded(
+    content.table,
+    asked.rows,
+    asked.num_rows,
+    encode=functools.partial(program.backbone.apply, content.encoder),
+    width=program.backbone.width,
+    dtype=program.backbone.dtype,
+    chunk=_chunk(program, asked),
+  )
 
 
 def _chunk(program: Program, asked: route.Asked) -> int:

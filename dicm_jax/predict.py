@@ -33,7 +33,8 @@ def predict_on_device(
   program: Program, state: State, content: Content, batch: Batch, read: Read
 ) -> Float[Array, "b ..."]:
   """What `read` makes of each sample of one device; nothing is learned."""
-  served = owners.request(program, state, content, batch)
+  asked = owners.ask(program, content, batch)
+  served = owners.answer(program, state, content, asked)
   net = program.net(state.dense["net"])
   net.eval()
   return read(net, served.id_vectors, served.image_vectors, batch.inputs)

@@ -23,7 +23,19 @@ def train_on_device(
   program: Program, state: State, content: Content, batch: Batch
 ) -> tuple[State, Float[Array, ""]]:
   """One device's part of a step; returns the new state and the mean loss."""
-  served = owners.request(program, state, content, batch)
+  asked = owners.ask(program, content, batch)
+  return train_on_answers(program, state, content, batch, asked)
+
+
+def train_on_answers(
+  program: Program,
+  state: State,
+  content: Content,
+  batch: Batch,
+  asked: owners.Asked,
+) -> tuple[State, Float[Array, ""]]:
+  """The step from where the slice's rows have been asked for."""
+  served = owners.answer(program, state, content, asked)
 
   def mean_loss(params, id_vectors, image_vectors):
     net = program.net(params)
@@ -39,7 +51,7 @@ def train_on_device(
   images = images[:, : program.model.trained_width]  # The rest is frozen.
   layers = owners.pull_back(program, state, served, images)
   dense = mesh_lib.total({"embed": layers, "net": net}, "dense.gradients")
-  ids, id_slots = owners.update(program, state, served.ids, ids)
+  ids, id_slots = owners.update(program, state, asked.ids, ids)
   state = state._replace(step=state.step + 1, ids=ids, id_slots=id_slots)
   state = _update_dense(program, state, dense, statistics)
   return state, mesh_lib.total(mean, "loss")

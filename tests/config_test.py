@@ -24,6 +24,7 @@ OTHER = {
   "train.steps": 31,
   "train.batch_size": 128,
   "train.log_every_steps": 5,
+  "train.ahead": True,
   "train.id_dropout": 0.25,
   "train.id_dropout_fields": ("ad_id",),
   "warm_up.mode": "partial",
@@ -76,6 +77,7 @@ WITHOUT_EFFECT = (
   "mesh.worker",
   "mesh.server",
   "image.tier",
+  "train.ahead",
   "train.log_every_steps",
   "checkpoint.every_steps",
   "checkpoint.keep",
@@ -116,7 +118,7 @@ def test_every_file_makes_a_config(path):
 
 def test_there_are_few_keys_and_all_are_tried_here():
   keys = set(config_tree.flatten(toy.values()))
-  assert len(keys) <= 55
+  assert len(keys) <= 56
   assert keys == {*OTHER, "model.name"}
 
 

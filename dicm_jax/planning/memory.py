@@ -86,12 +86,16 @@ def _activations(
 
 
 def _features(config: config_lib.Config, load: Workload, made: Shapes) -> int:
-  """Bytes of features that the step itself makes, kept for the way back."""
+  """Bytes of features that the step itself makes, kept for the way back.
+
+  With those of the next batch, where they are made ahead.
+  """
   if config.image.mode != "pixels":
     return 0
   places = work.image_places(load)
   size = jnp.dtype(config.image.dtype).itemsize
-  return places * made.encoder.width * size
+  batches = 2 if config.train.ahead else 1
+  return batches * places * made.encoder.width * size
 
 
 def residuals(config: config_lib.Config, load: Workload, made: Shapes) -> list:

@@ -46,7 +46,7 @@ def stored_rows(
   return read_chunk
 
 
-def encoded_features(
+def encoded(
   shard: Shaped[jax.Array, "buckets slots *content"],
   rows: Int[jax.Array, " K"],
   count: Int[jax.Array, ""],
@@ -55,8 +55,8 @@ def encoded_features(
   width: int,
   dtype: DTypeLike,
   chunk: int,
-) -> ReadChunk:
-  """Features of raw content: encoded once, kept for the backward pass.
+) -> Float[jax.Array, "K2 F"]:
+  """Features of raw content, in whole chunks.
 
   Args:
     shard: the content.
@@ -74,12 +74,16 @@ def encoded_features(
     out = encode(table.read(shard, wanted)).astype(features.dtype)
     return jax.lax.dynamic_update_slice_in_dim(features, out, i * chunk, 0)
 
-  features = jax.lax.fori_loop(
+  return jax.lax.fori_loop(
     0,
     _num_chunks(count, chunk),
     encode_chunk,
     jnp.zeros((rows.size, width), dtype),
   )
+
+
+def made_rows(features: Float[jax.Array, "K2 F"], *, chunk: int) -> ReadChunk:
+  """What `encoded` made, kept for the backward pass."""
   return lambda start: jax.lax.dynamic_slice_in_dim(features, start, chunk)
 
 

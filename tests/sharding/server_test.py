@@ -61,7 +61,7 @@ def test_raw_content_is_encoded_once_for_each_chunk_of_true_rows():
     jax.debug.callback(lambda: calls.append(1))
     return jnp.repeat(images.astype(jnp.float32), FEATURES, axis=1)
 
-  read = server.encoded_features(
+  made = server.encoded(
     jnp.asarray(table.to_buckets(pixels)),
     jnp.asarray(rows),
     jnp.int32(5),
@@ -70,6 +70,7 @@ def test_raw_content_is_encoded_once_for_each_chunk_of_true_rows():
     dtype=jnp.float32,
     chunk=CHUNK,
   )
+  read = server.made_rows(made, chunk=CHUNK)
   first, second = read(0), read(CHUNK)
   jax.effects_barrier()
   assert len(calls) == 2  # 5 rows in chunks of 4; 18 places would be 5.
