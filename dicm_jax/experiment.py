@@ -101,9 +101,8 @@ class Experiment:
       mine=mesh_lib.my_devices(mesh),
       agree=mesh_lib.largest,
     )
-    if self.held is not None:
-      return windows.with_content(mesh, self.held, made)
-    return (mesh_lib.put_slices(mesh, batch) for batch in made)
+    place = functools.partial(windows.placed, mesh, self.held)
+    return pipeline.one_ahead(place, made)
 
 
 def build(

@@ -6,9 +6,6 @@ it asks for, whatever lies behind them. Rows never change: to read them ahead of
 time is exact.
 """
 
-from collections.abc import Iterator
-import concurrent.futures
-
 import jax
 from jax.sharding import Mesh
 from jaxtyping import Int, Shaped
@@ -45,32 +42,19 @@ def put(
   return mesh_lib.put_parts(mesh, mesh_lib.CONTENT, shape, part)
 
 
-def with_content(
-  mesh: Mesh,
-  held: held_rows.HeldRows,
-  batches: Iterator[batch_lib.Batch],
-) -> Iterator[batch_lib.Batch]:
-  """Lays batches over the mesh; the next one's content is read meanwhile.
+def placed(
+  mesh: Mesh, held: held_rows.HeldRows | None, batch: batch_lib.Batch
+) -> batch_lib.Batch:
+  """Lays a batch over the mesh, and the content that it asks for.
 
   Args:
     mesh: the mesh.
-    held: the content of all rows.
-    batches: as made with `Layout.windowed`.
+    held: the content of all rows, with batches made with `Layout.windowed`;
+      None: content lies on the devices.
+    batch: on the host.
   """
-  with concurrent.futures.ThreadPoolExecutor(1) as pool:
-    waiting: list[tuple[batch_lib.Batch, concurrent.futures.Future]] = []
-    for batch in batches:
-      assert batch.content_rows is not None
-      reading = pool.submit(put, mesh, held, batch.content_rows)
-      waiting.append((batch, reading))
-      if len(waiting) > 1:
-        yield _placed(mesh, *waiting.pop(0))
-    for batch, reading in waiting:
-      yield _placed(mesh, batch, reading)
-
-
-def _placed(
-  mesh: Mesh, batch: batch_lib.Batch, reading: concurrent.futures.Future
-) -> batch_lib.Batch:
+  if held is None:
+    return mesh_lib.put_slices(mesh, batch)
+  assert batch.content_rows is not None
   slices = mesh_lib.put_slices(mesh, batch._replace(content_rows=None))
-  return slices._replace(content=reading.result())
+  return slices._replace(content=put(mesh, held, batch.content_rows))

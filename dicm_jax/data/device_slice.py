@@ -140,8 +140,8 @@ def _take(lists: click_log.Jagged, keep, offset) -> Entries:
   lengths = lists.lengths[keep]
   owner = np.repeat(np.arange(len(keep)), lengths)
   first = np.cumsum(lengths) - lengths
-  within = np.arange(lengths.sum()) - first[owner]
-  places = lists.offsets[keep][owner] + within
+  places = np.repeat(lists.offsets[keep] - first, lengths)
+  places += np.arange(len(places))
   weight = None if lists.weights is None else lists.weights[places]
   return Entries(lists.values[places] + offset, owner, weight)
 

@@ -5,9 +5,10 @@ the endless row of epochs, each a fresh shuffle of the groups, whose samples
 stay side by side. So the step number alone is the position in the data.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+import concurrent.futures
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import grain
 from jaxtyping import Int
@@ -18,6 +19,9 @@ from dicm_jax.data import layout as layout_lib
 
 Order = Callable[[int], Int[np.ndarray, " B"]]
 """Step -> the sample numbers of its batch."""
+
+Placed = TypeVar("Placed")
+"""A batch where it is trained on."""
 
 Agree = Callable[[room.Capacities], room.Capacities]
 """The room this process needs -> the largest that any process needs."""
@@ -168,3 +172,22 @@ def stream(
   for step, found in zip(range(first_step, end_step), made, strict=True):
     agreed = agree(batch.room_of(found))
     yield found if agreed == batch.room_of(found) else make(step, agreed)
+
+
+def one_ahead(
+  function: Callable[[batch.Batch], Placed], batches: Iterable[batch.Batch]
+) -> Iterator[Placed]:
+  """`map`, the next batch's turn being taken by a thread meanwhile.
+
+  Batches themselves are asked for in the caller's thread: of several processes
+  all must agree on them in one order.
+  """
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    before: concurrent.futures.Future[Placed] | None = None
+    for made in batches:
+      coming = pool.submit(function, made)
+      if before is not None:
+        yield before.result()
+      before = coming
+    if before is not None:
+      yield before.result()

@@ -126,6 +126,8 @@ def put_slices(mesh: Mesh, slices: PyTree) -> PyTree:
     slices: NumPy arrays whose first axis is `my_devices`.
   """
   sharding = NamedSharding(mesh, BATCH)
+  if jax.process_count() == 1:  # All in one call: half of the time.
+    return jax.device_put(slices, sharding)
 
   def place(mine: np.ndarray) -> jax.Array:
     shape = (mesh.size, *mine.shape[1:])

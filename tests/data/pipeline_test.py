@@ -193,3 +193,32 @@ def test_samples_of_groups_follow_the_groups():
   assert pipeline.samples_of(LOG, groups).tolist() == expected
   with pytest.raises(IndexError):
     pipeline.samples_of(LOG, np.array([LOG.num_groups]))
+
+
+def test_the_next_batch_is_placed_while_one_is_used():
+  placed = []
+
+  def place(batch):
+    placed.append(batch)
+    return 10 * batch
+
+  made = pipeline.one_ahead(place, iter(range(4)))
+  assert next(made) == 0
+  assert [*made] == [10, 20, 30]
+  assert placed == [0, 1, 2, 3]
+  assert [*pipeline.one_ahead(place, iter([]))] == []
+
+
+def test_an_error_while_placing_comes_in_its_turn():
+  made = pipeline.one_ahead(lambda batch: 1 / batch, iter([1, 0, 2]))
+  assert next(made) == 1
+  with pytest.raises(ZeroDivisionError):
+    next(made)
+
+
+def test_what_is_left_is_not_placed():
+  placed = []
+  made = pipeline.one_ahead(placed.append, iter(range(9)))
+  next(made)
+  made.close()
+  assert len(placed) <= 2
