@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from dicm_jax.model import chunks, layers
 from dicm_jax.model import inputs as inputs_lib
-from dicm_jax.model import layers
 from dicm_jax.model.behaviours import Behaviours, Queries, Widths
 
 
@@ -82,11 +82,14 @@ class Channel(nnx.Module):
     self, behaviours: Behaviours, query: Float[Array, "b E"]
   ) -> Float[Array, "b D"]:
     entry, sample = behaviours.pairs
-    keys = self.of_key(behaviours.vectors)[entry]
-    # Padding pairs read the last sample's query and are dropped by the sum.
-    hidden = keys + self.of_query(query)[sample]
+    keys, asked = self.of_key(behaviours.vectors), self.of_query(query)
+
+    def weigh(entry, sample):
+      # Padding pairs read the last sample's query and are dropped by the sum.
+      return self.rest(self.activation(keys[entry] + asked[sample]))[:, 0]
+
     weight = self.normalize(
-      self.rest(self.activation(hidden))[:, 0], sample, len(query)
+      chunks.in_chunks(weigh, entry, sample), sample, len(query)
     )
     values = behaviours.vectors[entry]
     return inputs_lib.pool(weight[:, None] * values, sample, len(query))

@@ -42,21 +42,22 @@ _SUMS = frozenset({"argmax", "argmin"})
 """Besides those whose names begin with `reduce_`."""
 
 
-def count(function: Callable, *shapes) -> float:
+def count(function: Callable, *shapes, scans_once: bool = False) -> float:
   """FLOPs of one call.
 
   Args:
     function: as for `jax.jit`, without loops of an unknown number of turns.
     shapes: its arguments, arrays or shapes.
+    scans_once: whether the body of a scan counts once, as XLA has it.
   """
-  return _of_program(jax.make_jaxpr(function)(*shapes).jaxpr)
+  return _of_program(jax.make_jaxpr(function)(*shapes).jaxpr, scans_once)
 
 
-def _of_program(program) -> float:
-  return math.fsum(map(_of_equation, program.eqns))
+def _of_program(program, scans_once: bool) -> float:
+  return math.fsum(_of_equation(e, scans_once) for e in program.eqns)
 
 
-def _of_equation(equation) -> float:
+def _of_equation(equation, scans_once: bool) -> float:
   name = equation.primitive.name
   if name == "dot_general":
     return _of_product(equation)
@@ -66,7 +67,8 @@ def _of_equation(equation) -> float:
     part for value in equation.params.values() for part in _programs(value)
   ]
   if inner:  # A call of another program; a scan repeats it.
-    return equation.params.get("length", 1) * math.fsum(map(_of_program, inner))
+    turns = 1 if scans_once else equation.params.get("length", 1)
+    return turns * math.fsum(_of_program(part, scans_once) for part in inner)
   if name in _MOVES or name in _TRANSCENDENTAL:
     return 0.0
   if name in _SUMS or name.startswith("reduce_"):

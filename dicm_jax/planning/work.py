@@ -73,14 +73,14 @@ def loops_once(
 ) -> float:
   """FLOPs as XLA's cost analysis finds them, the body of each loop once.
 
-  Loops are those over an owner's chunks of images and those over further
-  rounds, which a step seldom takes; in a further round images have a loop of
-  their own.
+  Loops are those over an owner's chunks of images, over a net's chunks of
+  pairs, and over further rounds, which a step seldom takes; in a further round
+  images have a loop of their own.
   """
   each = of_images(config, made)
   chunk = min(config.image.chunk, image_places(load))
   one_chunk = each.encode + each.answer + each.pull_back
-  found = chunk * one_chunk + of_net(config, load, made)
+  found = chunk * one_chunk + of_net(config, load, made, scans_once=True)
   found += of_rows(config, made, id_places(load)) + of_dense(config, made)
   if load.server > 1:
     spill = load.server * capacity.spill_of(load.image_group)
@@ -131,11 +131,17 @@ def _of_encoder(made: Shapes) -> float:
   return flops.count(encoder.apply, encoder.params, picture)
 
 
-def of_net(config: config_lib.Config, load: Workload, made: Shapes) -> float:
-  """The CTR network forth and back, with the loss."""
+def of_net(
+  config: config_lib.Config,
+  load: Workload,
+  made: Shapes,
+  *,
+  scans_once: bool = False,
+) -> float:
+  """The CTR network forth and back, with the loss; see `flops.count`."""
   function, arguments = net_loss(config, load, made)
   both = jax.value_and_grad(function, argnums=(0, 1, 2))
-  return flops.count(both, *arguments)
+  return flops.count(both, *arguments, scans_once=scans_once)
 
 
 def net_loss(

