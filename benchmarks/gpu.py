@@ -218,7 +218,8 @@ def timed_steps(
   """
   step = step_of(x, asks_ahead=asks_ahead)
   state = jax.tree.map(lambda leaf: leaf.copy(), x.state)
-  few = list(ahead.pairs(x.batches(0, 8)))
+  batches = list(x.batches(0, 8))
+  few = list(zip(batches, batches[1:] + batches[:1], strict=True))
   for pair in few:
     state, loss = step(state, pair)
   jax.block_until_ready(state)

@@ -27,6 +27,7 @@ def get_config() -> config_dict.ConfigDict:
   c.train.steps = 600  # 12 passes over the 200 000 training impressions.
   c.train.batch_size = 4096  # Samples, over all devices.
   c.train.log_every_steps = 50
+  c.train.exchange = "padded"  # padded | ragged: between GPUs or TPUs.
   c.train.ahead = False  # Ask for the next batch's rows while training.
   c.train.id_dropout = 0.0  # Probability that an id counts as unknown.
   c.train.id_dropout_fields = ()  # Of the ad side, e.g. ("ad_id",).

@@ -22,7 +22,12 @@ def largest_groups(
 
 
 def routes(
-  id_group: int, image_group: int, worker: int, server: int
+  id_group: int,
+  image_group: int,
+  worker: int,
+  server: int,
+  *,
+  ragged: bool = False,
 ) -> tuple[route.Route, route.Route]:
   """Routes of ids and images with room for groups of these sizes."""
   return (
@@ -32,6 +37,7 @@ def routes(
       owners=worker * server,
       capacity=id_group,
       spill=spill_of(id_group),
+      ragged=ragged,
     ),
     route.Route(
       name="images",
@@ -39,6 +45,7 @@ def routes(
       owners=server,
       capacity=image_group,
       spill=spill_of(image_group),
+      ragged=ragged,
     ),
   )
 

@@ -11,6 +11,7 @@ WARM_UP_MODES = ("none", "partial", "full")
 IMAGE_MODES = ("features", "pixels", "titles")
 TIERS = ("device", "host", "file")
 DTYPES = ("float32", "bfloat16")
+EXCHANGES = ("padded", "ragged")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,9 @@ class Train:
   batch_size: int
   """Samples of a step, over all devices."""
   log_every_steps: int
+  exchange: str
+  """padded: between any two devices go as many places as the largest group of
+  rows needs; ragged: rows alone (GPUs and TPUs)."""
   ahead: bool
   """Whether a step asks for the next batch's rows, and encodes its pixels,
   while it trains on its own."""
@@ -118,6 +122,10 @@ class Config:
   checkpoint: Checkpoint
 
   def __post_init__(self):
+    if self.train.exchange not in EXCHANGES:
+      raise errors.unknown_name(
+        "train.exchange", self.train.exchange, EXCHANGES
+      )
     if self.image.mode not in IMAGE_MODES:
       raise errors.unknown_name("image.mode", self.image.mode, IMAGE_MODES)
     nets.check(self.model)

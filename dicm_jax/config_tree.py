@@ -12,6 +12,7 @@ FREE_TO_CHANGE = (
   "mesh.",
   "image.tier",
   "train.ahead",
+  "train.exchange",
   "train.steps",
   "train.log_every_steps",
   "checkpoint.",

@@ -127,6 +127,7 @@ def build(
   optim.check_sparse(config.sparse_optimizer)
   dense = optim.make_dense(config.dense_optimizer)
   check_batch_size(config.train.batch_size, mesh.size)
+  check_exchange(config.train.exchange, mesh.devices.flat[0].platform)
   kind = content.kind(config)  # VGG16 takes seconds: last of the checks.
   data = load_data(config.data) if data is None else data
   kind.check(data, model)
@@ -153,7 +154,10 @@ def build(
   params = first_params()
   id_group, image_group = capacity.largest_groups(probed, *mesh.devices.shape)
   id_route, image_route = capacity.routes(
-    id_group, image_group, *mesh.devices.shape
+    id_group,
+    image_group,
+    *mesh.devices.shape,
+    ragged=config.train.exchange == "ragged",
   )
   program = Program(
     mesh=mesh,
@@ -196,6 +200,14 @@ def check_batch_size(batch_size: int, devices: int) -> None:
     raise errors.InputError(
       f"train.batch_size: expected a positive multiple of the {devices} "
       f"devices, found {batch_size}"
+    )
+
+
+def check_exchange(exchange: str, platform: str) -> None:
+  if exchange == "ragged" and platform == "cpu":
+    raise errors.InputError(
+      "train.exchange: expected 'padded', as XLA has no ragged all-to-all on "
+      "CPUs; found 'ragged'"
     )
 
 

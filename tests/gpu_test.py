@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ CLOSE = {name: 3e-2 if "bf" in name else 1e-3 for name in gpu_losses.VARIANTS}
 
 
 @functools.cache
-def measured() -> dict[str, dict[str, list[float]]]:
+def measured() -> dict[str, Any]:
   """In a process of its own: these tests are held to simulated CPU devices."""
   done = subprocess.run(
     [sys.executable, "-m", "tests.gpu_losses"],
@@ -48,3 +49,7 @@ def test_the_next_batch_asked_for_ahead_changes_little():
   np.testing.assert_allclose(
     found["ahead"]["gpu"], found["pixels"]["gpu"], rtol=1e-3
   )
+
+
+def test_a_ragged_exchange_carries_what_it_is_told_to():
+  assert measured()["ragged"]

@@ -29,6 +29,7 @@ def values(**overrides) -> config_lib.Config:
     "train.steps": 30,
     "train.batch_size": 64,
     "train.log_every_steps": 10,
+    "train.exchange": "padded",
     "train.ahead": False,
     "train.id_dropout": 0.0,
     "train.id_dropout_fields": (),

@@ -75,7 +75,12 @@ def program(
   """
   assert config.image.mode == "features"
   groups = (load.id_group, load.image_group)
-  id_route, image_route = capacity.routes(*groups, load.worker, load.server)
+  id_route, image_route = capacity.routes(
+    *groups,
+    load.worker,
+    load.server,
+    ragged=config.train.exchange == "ragged",
+  )
   return Program(
     mesh=mesh,
     id_route=id_route,

@@ -38,9 +38,12 @@ def of_step(
 ) -> list[Sent]:
   """All collectives of a step in which no route takes a second round."""
   model = config.model
-  ids = _exchanges("ids", load.devices, load.id_group, load.distinct_ids)
+  ragged = config.train.exchange == "ragged"
+  ids = _exchanges(
+    "ids", load.devices, load.id_group, load.distinct_ids, ragged
+  )
   images = _exchanges(
-    "images", load.server, load.image_group, load.distinct_images
+    "images", load.server, load.image_group, load.distinct_images, ragged
   )
   found = [
     ids("rows", 1),
@@ -49,6 +52,8 @@ def of_step(
     images("rows", 1),
     images("vectors", model.image_vector),
     images("gradients", model.trained_width),
+    *([_counts("ids", load.devices)] if ragged else []),
+    *([_counts("images", load.server)] if ragged else []),
     _limits(load),
     _reduced("dense.gradients", load.devices, num_parameters(made), True),
     # The batch's weights and its loss.
@@ -64,23 +69,37 @@ def num_parameters(made: Shapes) -> int:
   return sum(x.size for x in jax.tree.leaves(made.state.dense))
 
 
-def _exchanges(name: str, owners: int, capacity: int, distinct: float):
+def _exchanges(
+  name: str, owners: int, capacity: int, distinct: float, ragged: bool
+):
   """All-to-alls of a route, by what travels and its numbers a row."""
 
   def exchange(what: str, width: int) -> Sent:
     sent = NUMBER_BYTES * width * (owners - 1)
+    # Of a device's distinct rows the part that others own. Rows are asked for
+    # by the device that wants them, and vectors sent by those that do not; in
+    # the mean over the devices it is the same number.
+    bound = sent * distinct / owners
     return Sent(
       name=f"{name}.{what}",
       kind="all-to-all",
       group=owners,
-      wire_bytes=float(sent * capacity),
-      # Of a device's distinct rows the part that others own. Rows are asked for
-      # by the device that wants them, and vectors sent by those that do not;
-      # in the mean over the devices it is the same number.
-      bound_bytes=sent * distinct / owners,
+      wire_bytes=bound if ragged else float(sent * capacity),
+      bound_bytes=bound,
     )
 
   return exchange
+
+
+def _counts(name: str, owners: int) -> Sent:
+  """How many rows each device is to expect of each."""
+  return Sent(
+    name=f"{name}.counts",
+    kind="all-to-all",
+    group=owners,
+    wire_bytes=float(NUMBER_BYTES * (owners - 1)),
+    bound_bytes=0.0,
+  )
 
 
 def _reduced(name: str, group: int, numbers: int, counts: bool) -> Sent:

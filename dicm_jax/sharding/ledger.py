@@ -12,7 +12,10 @@ import dataclasses
 import math
 import re
 
-_KINDS = "all-to-all|all-reduce|all-gather|reduce-scatter|collective-permute"
+_KINDS = (
+  "ragged-all-to-all|all-to-all|all-reduce|all-gather|reduce-scatter|"
+  "collective-permute"
+)
 # `%name = SHAPE kind(operands), ..., replica_groups=..., op_name="..."`; of an
 # asynchronous pair the start counts, and the done moves nothing more.
 _COLLECTIVE = re.compile(
@@ -42,7 +45,8 @@ class Collective:
   def wire_bytes(self) -> float:
     """Bytes that one device sends to others each time it runs.
 
-    What a device keeps to itself is not sent. An all-reduce is counted as the
+    What a device keeps to itself is not sent; of a ragged exchange, no more
+    than this. An all-reduce is counted as the
     bandwidth-optimal ring: a reduce-scatter and an all-gather.
     """
     n, size = self.group_size, self.result_bytes

@@ -49,6 +49,9 @@ class Route:
   """Rows one worker sends to one owner in the first round."""
   spill: int
   """Rows one worker sends to one owner in each further round."""
+  ragged: bool = False
+  """Whether only places that hold a row travel. XLA can do it on GPUs and
+  TPUs, not on CPUs."""
 
 
 class Left(NamedTuple):
@@ -76,6 +79,9 @@ class Asked(NamedTuple):
   """How many of `rows` are there."""
   place: Int[jax.Array, "S C"]
   """Index into `rows` of the c-th row that worker s asked for."""
+  counts: tuple[Int[jax.Array, " S"], Int[jax.Array, " S"]] | None
+  """Rows that this device asked each owner for, and that each worker asked of
+  it; None where they are not needed."""
   left: Left | None
   """What the rounds after this one ask for; None where nothing travels."""
 
@@ -89,7 +95,7 @@ def ask(route: Route, rows: Int[jax.Array, " U"]) -> Asked:
   """
   if route.owners == 1:  # Nothing travels and nobody else asks.
     here = jnp.arange(rows.size)[None]
-    return Asked(here, rows, jnp.sum(rows != EMPTY), here, None)
+    return Asked(here, rows, jnp.sum(rows != EMPTY), here, None, None)
   return _round(route, _group_by_owner(route, rows), route.capacity)
 
 
@@ -110,7 +116,8 @@ def deliver(
     return vectors
 
   def put(out, asked, vectors):
-    got = _exchange(route, "vectors", vectors[asked.place])
+    counts = asked.counts and asked.counts[::-1]  # Back the way they came.
+    got = _exchange(route, "vectors", vectors[asked.place], counts)
     return out.at[asked.source].set(got, mode="drop")
 
   shape = (first.left.source.size, vectors.shape[1])
@@ -147,7 +154,7 @@ def collect(
 
   def take(carry, asked):
     piece = gradients.at[asked.source].get(mode="fill", fill_value=0)
-    got = _exchange(route, "gradients", piece)
+    got = _exchange(route, "gradients", piece, asked.counts)
     total = jnp.zeros((asked.rows.size, got.shape[-1]), got.dtype)
     return accept(carry, asked, total.at[asked.place].add(got))
 
@@ -226,7 +233,9 @@ def _round(route: Route, left: Left, capacity: int) -> Asked:
     limit = jax.lax.pmin(rows[:, -1], mesh_lib.BOTH)
   rows, place = rows[:, :-1], place[:, :-1]
   goes = rows < limit[:, None]
-  received = _exchange(route, "rows", jnp.where(goes, rows, EMPTY))
+  counts = _counts(route, goes)
+  wanted = jnp.where(goes, rows, EMPTY)
+  received = _exchange(route, "rows", wanted, counts, fill=EMPTY)
   served, count, found = _distinct(received.reshape(-1))
   return Asked(
     source=jnp.where(
@@ -235,6 +244,7 @@ def _round(route: Route, left: Left, capacity: int) -> Asked:
     rows=served,
     num_rows=count,
     place=found.reshape(received.shape),
+    counts=counts,
     left=left._replace(
       start=left.start + jnp.sum(goes, axis=1, dtype=jnp.int32),
       more=jnp.any(limit < _LAST),
@@ -254,7 +264,45 @@ def _distinct(rows: Int[jax.Array, " K"]):
   return jnp.where(distinct == _LAST, EMPTY, distinct), count, place
 
 
-def _exchange(route: Route, what: str, piece):
-  """Piece s of this device goes to device s; what device s sent comes back."""
+def _counts(route: Route, goes: Bool[jax.Array, "S C"]):
+  """Rows that go to each device, and that come from each."""
+  if not route.ragged:
+    return None
+  sent = jnp.sum(goes, axis=1, dtype=jnp.int32)
+  with jax.named_scope(f"{route.name}.counts"):
+    return sent, jax.lax.all_to_all(sent, route.axes, 0, 0, tiled=True)
+
+
+def _exchange(route: Route, what: str, piece, counts, fill=0):
+  """Piece s of this device goes to device s; what device s sent comes back.
+
+  Args:
+    route: the exchange.
+    what: travels, for the ledger.
+    piece: [S, C, ...].
+    counts: of the first places of each piece those that are to go, and to
+      come; None: all.
+    fill: what is in places to which nothing comes.
+  """
   with jax.named_scope(f"{route.name}.{what}"):
-    return jax.lax.all_to_all(piece, route.axes, 0, 0)
+    if counts is None:
+      return jax.lax.all_to_all(piece, route.axes, 0, 0)
+    return _ragged(route, piece, counts, fill)
+
+
+def _ragged(route: Route, piece, counts, fill):
+  owners, capacity, *rest = piece.shape
+  flat = piece.reshape(owners * capacity, *rest)
+  starts = capacity * jnp.arange(owners, dtype=jnp.int32)
+  mine = capacity * jax.lax.axis_index(route.axes)
+  sent, received = counts
+  got = jax.lax.ragged_all_to_all(
+    flat,
+    jnp.full_like(flat, fill),
+    starts,
+    sent,
+    jnp.full_like(starts, mine),  # Where it lands on the others.
+    received,
+    axis_name=route.axes,
+  )
+  return got.reshape(piece.shape)

@@ -13,6 +13,7 @@ import pytest
 
 from dicm_jax.sharding import mesh as mesh_lib
 from dicm_jax.sharding import route, table
+from tests.sharding import ragged
 
 NUM_ROWS = 1024
 MESHES = [(1, 1), (1, 2), (1, 8), (2, 4), (4, 2), (8, 1)]
@@ -39,10 +40,15 @@ def _requests(kind: str, devices: int) -> np.ndarray:
   return rows
 
 
-def _route(axes, mesh, capacity):
+def _route(axes, mesh, capacity, *, ragged=False):
   owners = int(np.prod([mesh.shape[a] for a in axes]))
   return route.Route(
-    name="t", axes=axes, owners=owners, capacity=capacity, spill=2
+    name="t",
+    axes=axes,
+    owners=owners,
+    capacity=capacity,
+    spill=2,
+    ragged=ragged,
   )
 
 
@@ -97,7 +103,28 @@ def _trip(mesh, way, seen=None):
 @pytest.mark.parametrize("capacity", [1, 3, 64])
 def test_every_row_comes_and_every_gradient_is_summed(shape, capacity):
   mesh = mesh_lib.make_mesh(*shape, jax.devices()[: np.prod(shape)])
-  way = _route(mesh_lib.BOTH, mesh, capacity)
+  _check_trips(mesh, _route(mesh_lib.BOTH, mesh, capacity))
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (2, 4)])
+@pytest.mark.parametrize("capacity", [3, 64])
+def test_so_they_do_where_only_rows_travel(shape, capacity, monkeypatch):
+  monkeypatch.setattr(jax.lax, "ragged_all_to_all", ragged.all_to_all)
+  mesh = mesh_lib.make_mesh(*shape, jax.devices()[: np.prod(shape)])
+  _check_trips(mesh, _route(mesh_lib.BOTH, mesh, capacity, ragged=True))
+
+
+def test_a_ragged_content_route_stays_within_a_worker(monkeypatch):
+  monkeypatch.setattr(jax.lax, "ragged_all_to_all", ragged.all_to_all)
+  mesh = mesh_lib.make_mesh(2, 4)
+  rows = _requests("random", 8)
+  way = _route((mesh_lib.SERVER,), mesh, 3, ragged=True)
+  got = _trip(mesh, way)(rows)[0]
+  there = rows != route.EMPTY
+  np.testing.assert_array_equal(np.asarray(got)[..., 0][there], rows[there] + 1)
+
+
+def _check_trips(mesh, way):
   trip = _trip(mesh, way)
   for kind in KINDS:
     rows = _requests(kind, mesh.size)

@@ -1,0 +1,51 @@
+"""Training whose exchanges carry rows alone; XLA:CPU has to be helped."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from dicm_jax import errors, experiment
+from dicm_jax.planning import encoder, shapes, traffic, workload
+from tests import toy
+from tests.sharding import ragged
+
+STEPS = 4
+RAGGED = {"train__exchange": "ragged"}
+
+
+@pytest.mark.parametrize("mesh", [(1, 4), (2, 4)], ids=str)
+def test_it_learns_what_a_padded_exchange_learns(mesh, monkeypatch):
+  expected = toy.run(toy.build(*mesh), STEPS)
+  monkeypatch.setattr(jax.lax, "ragged_all_to_all", ragged.all_to_all)
+  monkeypatch.setattr(experiment, "check_exchange", lambda *_: None)
+  x = toy.build(*mesh, **RAGGED)
+  assert x.program.id_route.ragged and x.program.image_route.ragged
+  found = toy.run(x, STEPS)
+  assert np.array_equal(found[1], expected[1])
+  assert np.array_equal(found[0].ids, expected[0].ids)
+
+
+def test_a_cpu_is_refused():
+  with pytest.raises(errors.InputError, match=r"train\.exchange: .*'padded'"):
+    toy.build(**RAGGED)
+
+
+def test_a_plan_counts_rows_alone():
+  config, data = toy.values(), toy.dataset()
+  probed = workload.probe(config, data, 8)
+  load = workload.measured(config, data, probed, 2, 4)
+  made = shapes.of_step(config, load, encoder.of_config(config))
+  padded = traffic.of_step(config, load, made)
+  train = dataclasses.replace(config.train, exchange="ragged")
+  rows = traffic.of_step(dataclasses.replace(config, train=train), load, made)
+  by_name = {sent.name: sent for sent in rows}
+  for sent in padded:
+    found = by_name.pop(sent.name)
+    if sent.kind == "all-to-all":
+      assert found.wire_bytes == sent.bound_bytes < sent.wire_bytes
+  assert {sent.name: sent.wire_bytes for sent in by_name.values()} == {
+    "ids.counts": 4 * 7,
+    "images.counts": 4 * 3,
+  }
