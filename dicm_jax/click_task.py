@@ -8,6 +8,7 @@ from dicm_jax import config as config_lib
 from dicm_jax import predict as predict_lib
 from dicm_jax import task as task_lib
 from dicm_jax import workdir as workdir_lib
+from dicm_jax.profiling import hlo
 
 
 def make(config: config_lib.Config, workdir: pathlib.Path) -> task_lib.Task:
@@ -31,12 +32,14 @@ def make(config: config_lib.Config, workdir: pathlib.Path) -> task_lib.Task:
     state=x.state,
     batches=x.batches,
     step=lambda state, batch: train_step(state, x.content, batch),
+    hlo=lambda state, batch: hlo.text_of(train_step, state, x.content, batch),
     is_sound=lambda state, batch: check(state, x.content, batch),
     finish=finish,
     batch_size=x.batch_size,
     inputs=x.inputs,
     meaning=warm_up.meaning(config, x),
     about=_about(x),
+    host_batch=x.host_batch,
     keep_first=config.warm_up.mode != "none",
   )
 

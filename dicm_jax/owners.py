@@ -11,6 +11,7 @@ import optax
 
 from dicm_jax import optim
 from dicm_jax.model import embed
+from dicm_jax.profiling import parts
 from dicm_jax.program import Program
 from dicm_jax.sharding import route, server, table
 from dicm_jax.state import Batch, Content, State
@@ -27,6 +28,7 @@ class Served(NamedTuple):
   image_vectors: Float[Array, "V E"]
 
 
+@jax.named_scope(parts.ROUTING)
 def request(
   program: Program, state: State, content: Content, batch: Batch
 ) -> Served:
@@ -38,6 +40,7 @@ def request(
   def look_up(asked):
     return table.read(state.ids, asked.rows)
 
+  @jax.named_scope(parts.LAYERS)
   def embed_images(asked):
     return server.embed(
       functools.partial(_answer, program, state.standard),
@@ -58,12 +61,14 @@ def request(
   )
 
 
+@jax.named_scope(parts.ROUTING)
 def pull_back(program: Program, state: State, served: Served, gradients):
   """Gradient of the embedding layers, by the images this owner served."""
   zeros = jax.tree.map(jnp.zeros_like, state.dense["embed"])
   if not program.model.trained_width:  # Nobody learns: nothing travels.
     return zeros
 
+  @jax.named_scope(parts.LAYERS)
   def add(total, asked, of_images):
     part = server.pull_back(
       functools.partial(_embed, program, state.standard),
@@ -88,14 +93,15 @@ def _content_of_round(program: Program, content: Content, first: route.Asked):
       return server.stored_rows(
         content.table, asked.rows, chunk=_chunk(program, asked)
       )
-    return server.encoded_features(
-      content.table,
-      asked.rows,
-      asked.num_rows,
-      encode=functools.partial(program.backbone.apply, content.encoder),
-      width=program.backbone.width,
-      chunk=_chunk(program, asked),
-    )
+    with jax.named_scope(parts.FROZEN):
+      return server.encoded_features(
+        content.table,
+        asked.rows,
+        asked.num_rows,
+        encode=functools.partial(program.backbone.apply, content.encoder),
+        width=program.backbone.width,
+        chunk=_chunk(program, asked),
+      )
 
   kept = of_round(first)
   return lambda asked: kept if asked is first else of_round(asked)
@@ -114,15 +120,18 @@ def _embed(program: Program, standard, params, rows):
 def _answer(program: Program, standard, params, rows):
   """The trained numbers, and beside them those of the frozen head."""
   trained = _embed(program, standard, params, rows)
-  frozen = embed.frozen_head(program.model, standard, rows)
+  with jax.named_scope(parts.FROZEN):
+    frozen = embed.frozen_head(program.model, standard, rows)
   return jnp.concatenate([trained, frozen], 1)
 
 
+@jax.named_scope(parts.ROUTING)
 def update(
   program: Program, state: State, asked: route.Asked, gradients
 ) -> tuple[Float[Array, "buckets slots D"], optax.OptState]:
   """Runs the sparse optimiser on the rows touched; returns rows and slots."""
 
+  @jax.named_scope(parts.SPARSE_UPDATE)
   def update_rows(tables, asked, of_rows):
     ids, slots = tables
     return optim.update_rows(
