@@ -7,11 +7,9 @@ a number joins it with the moment when it was handed over.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from dicm_jax.profiling import spans
-
-Op = TypeVar("Op")
 
 _HANDED, _START, _STOP = (
   f"ThreadpoolListener::{name}"
@@ -35,8 +33,8 @@ class _Handed(NamedTuple):
 
 
 def ran(
-  threads: Sequence[Sequence[Any]], op_of: Callable[[Any], Op | None]
-) -> list[spans.Nested[Op]]:
+  threads: Sequence[Sequence[Any]], op_of: Callable[[Any], Any]
+) -> list[spans.Nested]:
   """The instructions that ran, and their pieces under their names.
 
   Args:

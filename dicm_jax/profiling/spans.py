@@ -1,41 +1,41 @@
 """Spans of time that lie inside one another, as calls on a thread do."""
 
 from collections.abc import Iterable
-from typing import Generic, NamedTuple, TypeVar
+import math
+from typing import Any, NamedTuple
 
-What = TypeVar("What")
 Interval = tuple[float, float]
 """Start and end, in nanoseconds."""
 
 
-class Span(NamedTuple, Generic[What]):
+class Span(NamedTuple):
   """Something that went on for a while."""
 
   start: float
   end: float
-  what: What
+  what: Any
 
 
-class Nested(NamedTuple, Generic[What]):
+class Nested(NamedTuple):
   """A span with its place among the others of its thread."""
 
-  span: Span[What]
-  inside: What | None
+  span: Span
+  inside: Any
   """The span right around it; None: there is none."""
   own: float
   """Its time without that of the spans in it."""
 
 
-def nest(spans: Iterable[Span[What]]) -> list[Nested[What]]:
+def nest(spans: Iterable[Span]) -> list[Nested]:
   """Finds out which spans of one thread lie in which.
 
-  >>> outer, inner = Span(0, 10, "loop"), Span(2, 5, "body")
+  >>> outer, inner = Span(0.0, 9.0, "loop"), Span(2.0, 5.0, "body")
   >>> [(n.span.what, n.inside, n.own) for n in nest([inner, outer])]
-  [('loop', None, 7), ('body', 'loop', 3)]
+  [('loop', None, 6.0), ('body', 'loop', 3.0)]
   """
   ordered = sorted(spans, key=lambda span: (span.start, -span.end))
   own = [span.end - span.start for span in ordered]
-  inside: list[What | None] = []
+  inside = []
   around: list[int] = []  # Indices of the spans that are not over yet.
   for i, span in enumerate(ordered):
     while around and ordered[around[-1]].end <= span.start:
@@ -51,8 +51,8 @@ def nest(spans: Iterable[Span[What]]) -> list[Nested[What]]:
 def union(intervals: Iterable[Interval]) -> list[Interval]:
   """The time in which at least one of them runs.
 
-  >>> union([(0, 2), (5, 6), (1, 3)])
-  [(0, 3), (5, 6)]
+  >>> union([(0.0, 2.0), (5.0, 6.0), (1.0, 3.0)])
+  [(0.0, 3.0), (5.0, 6.0)]
   """
   joined: list[Interval] = []
   for start, end in sorted(intervals):
@@ -65,7 +65,7 @@ def union(intervals: Iterable[Interval]) -> list[Interval]:
 
 def total(intervals: Iterable[Interval]) -> float:
   """Nanoseconds in all of them."""
-  return sum(end - start for start, end in intervals)
+  return math.fsum(end - start for start, end in intervals)
 
 
 def clip(intervals: Iterable[Interval], window: Interval) -> list[Interval]:

@@ -3,6 +3,7 @@
 import collections
 from collections.abc import Mapping, Sequence
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 from dicm_jax.profiling import hlo, parts, spans
@@ -20,6 +21,7 @@ of a GPU's kernels."""
 WINDOW, NEXT_BATCH = "profiled steps", "next batch"
 """Annotations of the host in the trace: all steps that count; input."""
 _LISTED = 5
+_MUCH = 0.1
 
 
 class InputThread(NamedTuple):
@@ -64,18 +66,28 @@ class Summary:
       f"{name:14} {share:7.1%} {share * ms:9.2f} ms"
       for name, share in self.shares.items()
     ]
-    hidden = f"host busy with input {self.input_ms_per_step:.2f} ms a step"
-    if self.input_thread:
-      hidden += (
-        f"; a batch takes {self.input_thread.batch_ms:.2f} ms of an input "
-        f"thread, {self.input_thread.dedup_ms:.2f} of them its dedup"
-      )
     return [
-      f"{self.steps} steps profiled from step {self.first_step} on, {ms:.2f} ms "
-      "a step, of which",
+      f"{self.steps} steps from step {self.first_step} on, {ms:.2f} ms each:",
       *table,
-      f"instructions' time, side by side: {self.work_ms_per_step:.2f} ms a "
-      f"step; {hidden}",
+      f"instructions side by side: {self.work_ms_per_step:.2f} ms a step",
+      f"host busy with input: {self.input_ms_per_step:.2f} ms a step",
+      *self._of_input_thread(),
+      *self._advice(),
+    ]
+
+  def _of_input_thread(self) -> list[str]:
+    if self.input_thread is None:
+      return []
+    batch, dedup = self.input_thread
+    return [f"a batch ahead of time: {batch:.2f} ms, its dedup {dedup:.2f} ms"]
+
+  def _advice(self) -> list[str]:
+    if self.shares[UNATTRIBUTED] < _MUCH:
+      return []
+    return [
+      "Much is unattributed: see largest_unattributed in profile.json. Kernels "
+      "in CUDA graphs tell no part; to do without graphs for once, set "
+      "XLA_FLAGS=--xla_gpu_enable_command_buffer="
     ]
 
 
@@ -97,13 +109,13 @@ def make(
   wall = spans.total(trace.marks[WINDOW])
   busy = spans.total(trace.busy)
   by_part, nameless = _sort_out(trace.work, programs)
-  work = sum(trace.work.values())
+  work = math.fsum(trace.work.values())
   scale = busy / wall / work if work else 0.0  # Of work to shares of the wall.
   waiting = spans.union(trace.busy + trace.marks[NEXT_BATCH])
   shown = {INPUT: (spans.total(waiting) - busy) / wall}
   shown |= {p: by_part[p] * scale for p in parts.PARTS if p in by_part}
-  shown[UNATTRIBUTED] = sum(nameless.values()) * scale
-  shown[IDLE] = 1 - sum(shown.values())
+  shown[UNATTRIBUTED] = math.fsum(nameless.values()) * scale
+  shown[IDLE] = max(1 - math.fsum(shown.values()), 0.0)  # Rounding apart.
   ms = 1e-6 / len(steps)
   return Summary(
     first_step=steps[0] + 1,

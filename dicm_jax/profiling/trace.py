@@ -51,6 +51,9 @@ def read(
     file: `*.xplane.pb`, as the profiler wrote it.
     window: name of the annotation that spans the window.
     marks: names of the annotations to look for.
+
+  Raises:
+    ValueError: the trace has no such window, or several.
   """
   data = jax.profiler.ProfileData.from_file(str(file))
   return of_planes(data.planes, window=window, marks=marks)
@@ -63,6 +66,10 @@ def of_planes(
   planes = list(planes)
   host = [plane for plane in planes if plane.name.startswith("/host:")]
   found = _marks(host, (window, *marks))
+  if len(found[window]) != 1:
+    raise ValueError(
+      f"expected a trace with one annotation {window!r}, found {found[window]}"
+    )
   (within,) = found[window]
   ran = [each for each in _ran(planes, host) if _starts_in(each, within)]
   work: dict[Op, float] = collections.defaultdict(float)
@@ -76,7 +83,7 @@ def of_planes(
   )
 
 
-def _ran(planes, host) -> list[spans.Nested[Op]]:
+def _ran(planes, host) -> list[spans.Nested]:
   devices = [p for p in planes if p.name.startswith("/device:")]
   lines = [line for plane in devices for line in _op_lines(plane)]
   on_devices = [
@@ -98,7 +105,7 @@ def _op_lines(plane) -> list[Any]:
   return []
 
 
-def _on_device(event) -> spans.Span[Op]:
+def _on_device(event) -> spans.Span:
   op = _op(event) or Op(event.name, "", "")
   return spans.Span(event.start_ns, event.start_ns + event.duration_ns, op)
 
