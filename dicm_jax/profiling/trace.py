@@ -10,6 +10,7 @@ import collections
 from collections.abc import Iterable, Sequence
 import pathlib
 from typing import Any, NamedTuple
+import warnings
 
 import jax
 
@@ -56,7 +57,11 @@ def read(
     ValueError: the trace has no such window, or several.
   """
   data = jax.profiler.ProfileData.from_file(str(file))
-  return of_planes(data.planes, window=window, marks=marks)
+  with warnings.catch_warnings():
+    # From Python 3.12 on jaxlib's types warn of a missing __module__ when they
+    # are first used. Where warnings are errors, the process would crash.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    return of_planes(data.planes, window=window, marks=marks)
 
 
 def of_planes(
