@@ -11,10 +11,12 @@ import itertools
 from typing import Any
 
 import jax
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from dicm_jax import on_mesh, owners, train
 from dicm_jax import state as state_lib
+from dicm_jax.profiling import hlo
 from dicm_jax.program import Program
 from dicm_jax.sharding import mesh as mesh_lib
 from dicm_jax.state import Content, State
@@ -46,6 +48,7 @@ class Steps:
     self._ask = jax.jit(ask)
     self._step = jax.jit(_make_step(program, specs), donate_argnums=(0, 3))
     self._content = content
+    self._whole = NamedSharding(program.mesh, mesh_lib.BATCH)
     self._asked: tuple[Any, owners.Asked] | None = None
     """A batch, and what was asked for it."""
 
@@ -58,6 +61,17 @@ class Steps:
     )
     self._asked = following, coming
     return state, loss
+
+  def hlo(self, state: State, pair: Pair) -> str:
+    """The compiled step for arguments of these shapes."""
+    batch, following = pair
+    asked = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self._whole),
+      jax.eval_shape(self._ask, state, self._content, batch),
+    )
+    return hlo.text_of(
+      self._step, state, self._content, batch, asked, following
+    )
 
 
 def _ask_on_device(program: Program, state, content, batch):

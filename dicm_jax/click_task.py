@@ -16,6 +16,7 @@ from dicm_jax import config as config_lib
 from dicm_jax import predict as predict_lib
 from dicm_jax import task as task_lib
 from dicm_jax import workdir as workdir_lib
+from dicm_jax.profiling import hlo
 
 
 def make(config: config_lib.Config, workdir: pathlib.Path) -> task_lib.Task:
@@ -25,6 +26,7 @@ def make(config: config_lib.Config, workdir: pathlib.Path) -> task_lib.Task:
     InputError: the config or what it names is wrong.
   """
   x = _build(config, workdir)
+  train_step = train.make_train_step(x.program, x.state)
   check = predict_lib.make_check(x.program, x.state)
 
   def finish(state, folder: pathlib.Path | None) -> task_lib.Figures:
@@ -37,28 +39,27 @@ def make(config: config_lib.Config, workdir: pathlib.Path) -> task_lib.Task:
   made = task_lib.Task(
     state=x.state,
     batches=x.batches,
-    step=_step(x),
+    step=lambda state, batch: train_step(state, x.content, batch),
+    hlo=lambda state, batch: hlo.text_of(train_step, state, x.content, batch),
     is_sound=lambda state, batch: check(state, x.content, batch),
     finish=finish,
     batch_size=x.batch_size,
     inputs=x.inputs,
     meaning=warm_up.meaning(config, x),
     about=_about(x),
+    host_batch=x.host_batch,
     keep_first=config.warm_up.mode != "none",
   )
   return _ahead(made, x) if config.train.ahead else made
 
 
-def _step(x: experiment.Experiment):
-  step = train.make_train_step(x.program, x.state)
-  return lambda state, batch: step(state, x.content, batch)
-
-
 def _ahead(task: task_lib.Task, x: experiment.Experiment) -> task_lib.Task:
   """The same task, whose steps are given the next batch beside their own."""
+  steps = ahead.Steps(x.program, x.state, x.content)
   return task._replace(
     batches=lambda first, end: ahead.pairs(task.batches(first, end)),
-    step=ahead.Steps(x.program, x.state, x.content),
+    step=steps,
+    hlo=steps.hlo,
     is_sound=lambda state, pair: task.is_sound(state, pair[0]),
   )
 

@@ -76,6 +76,18 @@ class Experiment:
       self.drop,
     )
 
+  def host_batch(self, step: int) -> batch_lib.Batch:
+    """This process's part of a training batch, made in the caller's thread."""
+    return batch_lib.build(
+      self.data.train,
+      self.order(step),
+      self.layout,
+      num_devices=self.program.mesh.size,
+      mine=mesh_lib.my_devices(self.program.mesh),
+      capacities=self.capacities,
+      dropped=self.drop(step),
+    )
+
   def one_pass(self, log: click_log.ClickLog) -> Iterator[batch_lib.Batch]:
     """A split in its own order, the last batch padded."""
     order = pipeline.in_sequence(log, self.batch_size)

@@ -13,26 +13,34 @@ from dicm_jax import workdir as workdir_lib
 from dicm_jax.any_config import AnyConfig
 from dicm_jax.pairwise import config as pairwise_config
 from dicm_jax.pairwise import task as pairwise_task
+from dicm_jax.profiling import recorder
 from dicm_jax.task import Figures, Task
 
 _log = logging.getLogger(__name__)
 
 
-def train_and_evaluate(config: AnyConfig, workdir: pathlib.Path) -> Figures:
+def train_and_evaluate(
+  config: AnyConfig, workdir: pathlib.Path, *, profile: bool = False
+) -> Figures:
   """Trains as the config says and returns the figures of eval.json.
 
   Args:
     config: as made by a file of configs/.
     workdir: folder of the run; one with checkpoints of the same config is
       continued. Its own checkpoints come before a warm-up.
+    profile: whether to find out where the time of a step goes.
 
   Raises:
     InputError: the config, the folder or the data are wrong.
     NonFiniteError: the numbers went out of bounds.
   """
   workdir_lib.check(workdir, config)
-  _check_length(config, workdir)
+  steps = _steps_left(config, workdir)
+  if profile:
+    recorder.check_length(steps)
   task = _task(config, workdir)
+  if profile:
+    task = recorder.profiled(task, workdir)
   restored = checkpoint.restore(workdir, task.state, task.inputs)
   if _writes():
     workdir_lib.claim(workdir, config)  # Not before all else is sound.
@@ -61,14 +69,15 @@ def _writes() -> bool:
   return jax.process_index() == 0
 
 
-def _check_length(config: AnyConfig, workdir: pathlib.Path) -> None:
-  """Refuses to end a run before the step that it has come to."""
+def _steps_left(config: AnyConfig, workdir: pathlib.Path) -> int:
+  """Steps to make; refuses to end a run before the one it has come to."""
   done = max(checkpoint.steps(workdir), default=0)
   if done > config.train.steps:
     raise errors.InputError(
       f"train.steps: expected >= {done}, the steps that the run in {workdir} "
       f"has made; found {config.train.steps}"
     )
+  return config.train.steps - done
 
 
 def _restored_or_first(task: Task, restored, saved) -> Any:

@@ -16,6 +16,9 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder of the run.", required=True
 )
+_PROFILE = flags.DEFINE_bool(
+  "profile", False, "Find out where the time of a step goes: profile.json."
+)
 command.define_devices()
 flags.mark_flag_as_required("config")
 
@@ -25,7 +28,9 @@ def main(argv: list[str]) -> None:
   try:
     command.start(flags.FLAGS)
     settings = any_config.from_dict(command.config_values(_CONFIG))
-    out = loop.train_and_evaluate(settings, pathlib.Path(_WORKDIR.value))
+    out = loop.train_and_evaluate(
+      settings, pathlib.Path(_WORKDIR.value), profile=_PROFILE.value
+    )
   except errors.InputError as e:
     command.fail(e)
   except errors.NonFiniteError as e:

@@ -11,6 +11,7 @@ import optax
 
 from dicm_jax import optim
 from dicm_jax.model import embed
+from dicm_jax.profiling import parts
 from dicm_jax.program import Program
 from dicm_jax.sharding import route, server, table
 from dicm_jax.state import Batch, Content, State
@@ -36,6 +37,7 @@ class Served(NamedTuple):
   image_vectors: Float[Array, "V E"]
 
 
+@jax.named_scope(parts.ROUTING)
 def ask(program: Program, content: Content, batch: Batch) -> Asked:
   """Asks the owners for the slice's rows; frozen encoders set to work."""
   ids = route.ask(program.id_route, batch.id_rows)
@@ -43,6 +45,7 @@ def ask(program: Program, content: Content, batch: Batch) -> Asked:
   return Asked(ids, images, _encoded(program, content, images))
 
 
+@jax.named_scope(parts.ROUTING)
 def answer(
   program: Program, state: State, content: Content, asked: Asked
 ) -> Served:
@@ -52,6 +55,7 @@ def answer(
   def look_up(asked):
     return table.read(state.ids, asked.rows)
 
+  @jax.named_scope(parts.LAYERS)
   def embed_images(asked):
     return server.embed(
       functools.partial(_answer, program, state.standard),
@@ -73,12 +77,14 @@ def answer(
   )
 
 
+@jax.named_scope(parts.ROUTING)
 def pull_back(program: Program, state: State, served: Served, gradients):
   """Gradient of the embedding layers, by the images this owner served."""
   zeros = jax.tree.map(jnp.zeros_like, state.dense["embed"])
   if not program.model.trained_width:  # Nobody learns: nothing travels.
     return zeros
 
+  @jax.named_scope(parts.LAYERS)
   def add(total, asked, of_images):
     part = server.pull_back(
       functools.partial(_embed, program, state.standard),
@@ -110,6 +116,7 @@ def _content_of_round(program: Program, content: Content, asked: Asked):
   return of_round
 
 
+@jax.named_scope(parts.FROZEN)
 def _encoded(program: Program, content: Content, asked: route.Asked):
   """A frozen encoder's features of the images served in a round, if any."""
   if program.backbone is None:
@@ -138,15 +145,18 @@ def _embed(program: Program, standard, params, rows):
 def _answer(program: Program, standard, params, rows):
   """The trained numbers, and beside them those of the frozen head."""
   trained = _embed(program, standard, params, rows)
-  frozen = embed.frozen_head(program.model, standard, rows)
+  with jax.named_scope(parts.FROZEN):
+    frozen = embed.frozen_head(program.model, standard, rows)
   return jnp.concatenate([trained, frozen], 1)
 
 
+@jax.named_scope(parts.ROUTING)
 def update(
   program: Program, state: State, asked: route.Asked, gradients
 ) -> tuple[Float[Array, "buckets slots D"], optax.OptState]:
   """Runs the sparse optimiser on the rows touched; returns rows and slots."""
 
+  @jax.named_scope(parts.SPARSE_UPDATE)
   def update_rows(tables, asked, of_rows):
     ids, slots = tables
     return optim.update_rows(

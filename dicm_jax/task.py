@@ -18,6 +18,8 @@ class Task(NamedTuple):
   """(first step, end step) -> the batches of steps in between, from 0."""
   step: Callable[[Any, PyTree], tuple[Any, Any]]
   """(state, batch) -> (new state, loss); the state is given away."""
+  hlo: Callable[[Any, PyTree], str]
+  """(state, batch), or their shapes -> the compiled step's text."""
   is_sound: Callable[[Any, PyTree], Any]
   """(state, batch) -> whether the state is of any use."""
   finish: Callable[[Any, pathlib.Path | None], Figures]
@@ -30,5 +32,7 @@ class Task(NamedTuple):
   """What the numbers of the state speak of, kept beside them."""
   about: tuple[str, ...]
   """Lines that tell the reader of the log what runs where."""
+  host_batch: Callable[[int], PyTree] | None = None
+  """Step -> its batch, made in this thread; None: nothing in it is deduped."""
   keep_first: bool = False
   """Whether the first state is saved: it comes from elsewhere."""

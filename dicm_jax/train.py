@@ -14,6 +14,7 @@ import optax
 from dicm_jax import on_mesh, owners
 from dicm_jax import state as state_lib
 from dicm_jax.model import loss, nets
+from dicm_jax.profiling import parts
 from dicm_jax.program import Program
 from dicm_jax.sharding import mesh as mesh_lib
 from dicm_jax.state import Batch, Content, State
@@ -44,19 +45,23 @@ def train_on_answers(
     total = mesh_lib.total(batch.weight.sum(), "loss")
     return losses.sum() / total, nets.statistics(net)
 
-  (mean, statistics), (net, ids, images) = jax.value_and_grad(
-    mean_loss, argnums=(0, 1, 2), has_aux=True
-  )(state.dense["net"], served.id_vectors, served.image_vectors)
+  with jax.named_scope(parts.CTR_NET):
+    (mean, statistics), (net, ids, images) = jax.value_and_grad(
+      mean_loss, argnums=(0, 1, 2), has_aux=True
+    )(state.dense["net"], served.id_vectors, served.image_vectors)
   # Gradients go the vectors' way back; owners sum those of equal rows.
   images = images[:, : program.model.trained_width]  # The rest is frozen.
   layers = owners.pull_back(program, state, served, images)
-  dense = mesh_lib.total({"embed": layers, "net": net}, "dense.gradients")
+  with jax.named_scope(parts.DENSE_UPDATE):
+    dense = mesh_lib.total({"embed": layers, "net": net}, "dense.gradients")
   ids, id_slots = owners.update(program, state, asked.ids, ids)
   state = state._replace(step=state.step + 1, ids=ids, id_slots=id_slots)
   state = _update_dense(program, state, dense, statistics)
-  return state, mesh_lib.total(mean, "loss")
+  with jax.named_scope(parts.CTR_NET):
+    return state, mesh_lib.total(mean, "loss")
 
 
+@jax.named_scope(parts.DENSE_UPDATE)
 def _update_dense(program: Program, state: State, gradients, statistics):
   """Learns from the gradients; keeps what a net counts besides (Dice)."""
   updates, slots = program.dense.update(

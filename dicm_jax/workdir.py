@@ -9,6 +9,7 @@ from dicm_jax.any_config import AnyConfig
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 EVAL, SLICES = "eval.json", "slices.json"
+PROFILE, TRACES = "profile.json", "profile"
 
 _PART = ".part"
 _CUT = CONFIG + _PART

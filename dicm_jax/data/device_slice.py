@@ -6,7 +6,7 @@ faster than XLA on a CPU. Lists of different length lie end to end with the
 group of each entry.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from jaxtyping import Bool, Float, Int
@@ -146,11 +146,23 @@ def _take(lists: click_log.Jagged, keep, offset) -> Entries:
   return Entries(lists.values[places] + offset, owner, weight)
 
 
+def distinct(
+  arrays: Sequence[Int[np.ndarray, " _"]],
+) -> tuple[Int[np.ndarray, " U"], list[Int[np.ndarray, " _"]]]:
+  """Distinct rows of all arrays, ascending, and each array as indices there.
+
+  >>> rows, (first, second) = distinct([np.array([7, 3]), np.array([3, 3])])
+  >>> rows.tolist(), first.tolist(), second.tolist()
+  ([3, 7], [1, 0], [0, 0])
+  """
+  rows, index = np.unique(np.concatenate(arrays), return_inverse=True)
+  return rows, np.split(index, np.cumsum([len(a) for a in arrays])[:-1])
+
+
 def _distinct_ids(ad_ids, lists: dict[str, Entries]):
   """Joins all ID fields' rows into one list of distinct ones."""
   arrays = [*ad_ids.values(), *(entries.value for entries in lists.values())]
-  rows, index = np.unique(np.concatenate(arrays), return_inverse=True)
-  pieces = np.split(index, np.cumsum([len(a) for a in arrays])[:-1])
+  rows, pieces = distinct(arrays)
   ad = dict(zip(ad_ids, pieces, strict=False))
   placed = {
     name: entries._replace(value=piece)
@@ -167,10 +179,7 @@ def _distinct_images(ad_image, history: Entries, layout: layout_lib.Layout):
     ad_image = ad_image[:0]
   if not layout.behaviour_images:
     history = Entries(history.value[:0], history.owner[:0], None)
-  rows, index = np.unique(
-    np.concatenate([ad_image, history.value]), return_inverse=True
-  )
-  ad, of_behaviours = np.split(index, [len(ad_image)])
+  rows, (ad, of_behaviours) = distinct([ad_image, history.value])
   return rows, ad, history._replace(value=of_behaviours)
 
 

@@ -18,6 +18,7 @@ import optax
 
 from dicm_jax.model import nets, pairwise
 from dicm_jax.pairwise.anchors import Batch, Embedded
+from dicm_jax.profiling import parts
 from dicm_jax.sharding import mesh as mesh_lib
 
 
@@ -52,15 +53,17 @@ def train_on_device(
     mean = program.loss(lead).mean() / program.mesh.size
     return mean, statistics
 
-  (mean, statistics), gradients = jax.value_and_grad(mean_loss, has_aux=True)(
-    state.encoder
-  )
-  gradients = mesh_lib.total(gradients, "dense.gradients")
-  updates, slots = program.dense.update(gradients, state.slots, state.encoder)
-  encoder: PyTree = optax.apply_updates(state.encoder, updates)
+  with jax.named_scope(parts.LAYERS):
+    (mean, statistics), gradients = jax.value_and_grad(mean_loss, has_aux=True)(
+      state.encoder
+    )
+    mean = mesh_lib.total(mean, "loss")
+  with jax.named_scope(parts.DENSE_UPDATE):
+    gradients = mesh_lib.total(gradients, "dense.gradients")
+    updates, slots = program.dense.update(gradients, state.slots, state.encoder)
+    encoder: PyTree = optax.apply_updates(state.encoder, updates)
   encoder = nets.with_statistics(encoder, statistics)
-  new = State(state.step + 1, encoder, slots)
-  return new, mesh_lib.total(mean, "loss")
+  return State(state.step + 1, encoder, slots), mean
 
 
 def make_train_step(program: Program) -> jax.stages.Wrapped:

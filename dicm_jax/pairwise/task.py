@@ -14,6 +14,7 @@ from dicm_jax.model import pairwise
 from dicm_jax.pairwise import anchors as anchors_lib
 from dicm_jax.pairwise import batches, score, step
 from dicm_jax.pairwise.config import Config
+from dicm_jax.profiling import hlo
 from dicm_jax.sharding import mesh as mesh_lib
 
 
@@ -48,6 +49,7 @@ def make(
     dense=dense,
   )
   state = step.State(jnp.int32(0), params, dense.init(params))
+  train_step = step.make_train_step(program)
   check = step.make_check(program)
 
   def finish(state, folder: pathlib.Path | None) -> task_lib.Figures:
@@ -62,7 +64,8 @@ def make(
     batches=functools.partial(
       batches.stream, config, data, anchors, order, mesh
     ),
-    step=step.make_train_step(program),
+    step=train_step,
+    hlo=functools.partial(hlo.text_of, train_step),
     is_sound=lambda state, batch: check(state),
     finish=finish,
     batch_size=config.train.batch_size,
