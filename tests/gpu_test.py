@@ -21,7 +21,9 @@ pytestmark = [
   pytest.mark.slow,
   pytest.mark.skipif(not shutil.which("nvidia-smi"), reason="no NVIDIA GPU"),
 ]
-CLOSE = {name: 3e-2 if "bf" in name else 1e-3 for name in gpu_losses.VARIANTS}
+CLOSE = 1e-3
+ROUNDED = 3e-2
+"""Of bfloat16, beside float32: a CPU rounds in other places than a GPU."""
 
 
 @functools.cache
@@ -40,8 +42,12 @@ def measured() -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", gpu_losses.VARIANTS)
 def test_losses_are_those_of_the_cpu(name):
-  found = measured()[name]
-  np.testing.assert_allclose(found["gpu"], found["cpu"], rtol=CLOSE[name])
+  plain, rounded, _ = name.partition(" bfloat16")
+  np.testing.assert_allclose(
+    measured()[name]["gpu"],
+    measured()[plain]["cpu"],
+    rtol=ROUNDED if rounded else CLOSE,
+  )
 
 
 def test_the_next_batch_asked_for_ahead_changes_little():
