@@ -13,6 +13,8 @@ import dataclasses
 class Hardware:
   """A device, and how it is tied to others."""
 
+  platform: str
+  """As JAX names it: gpu, tpu or cpu."""
   flops: float
   """Products and sums a second, at the peak."""
   memory_bytes: float
@@ -42,6 +44,7 @@ HARDWARE = {
   # https://docs.nvidia.com/dgx/dgxh100-user-guide/introduction-to-dgxh100.html
   # 8 GPUs, 8 adapters of 400 Gb/s.
   "h100": Hardware(
+    platform="gpu",
     flops=494.5e12,
     memory_bytes=80e9,
     memory_bytes_per_s=3.35e12,
@@ -58,6 +61,7 @@ HARDWARE = {
   # https://docs.nvidia.com/dgx/dgxa100-user-guide/introduction-to-dgxa100.html
   # 8 GPUs, 8 adapters of 200 Gb/s.
   "a100": Hardware(
+    platform="gpu",
     flops=156e12,
     memory_bytes=80e9,
     memory_bytes_per_s=2.039e12,
@@ -72,6 +76,7 @@ HARDWARE = {
   # PCIe: 9.3 TFLOPS of float32, 16 GB, 732 GB/s, 12.8 GB/s to the host, which
   # is the way to other devices too. A network of 25 Gb/s is an assumption.
   "p100": Hardware(
+    platform="gpu",
     flops=9.3e12,
     memory_bytes=16e9,
     memory_bytes_per_s=732e9,
@@ -86,6 +91,7 @@ HARDWARE = {
   # bfloat16 197 TFLOPs, 16 GB, 819 GB/s; interconnect 400 GB/s, both directions
   # together; 256 chips a pod. 8 chips a host; PCIe gen 3 is an assumption.
   "tpu_v5e": Hardware(
+    platform="tpu",
     flops=197e12,
     memory_bytes=16e9,
     memory_bytes_per_s=819e9,
@@ -99,6 +105,7 @@ HARDWARE = {
   # Measured: a virtual machine with 2 cores of an Intel Xeon. x @ x of 2048 x
   # 2048 float32 and x + 1 of 256 MB in JAX; "links" copy in the same memory.
   "cpu2": Hardware(
+    platform="cpu",
     flops=280e9,
     memory_bytes=24e9,
     memory_bytes_per_s=8e9,

@@ -1,6 +1,8 @@
 """A function of rows, computed for some of them at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
+import contextvars
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +14,25 @@ chunks of twice as many rows, 179 with all at once (Intel Xeon, 2026-11). On a
 GPU chunks only bound the memory: there, as small ones cost two fifths."""
 
 
+_PLANNED: contextvars.ContextVar[str] = contextvars.ContextVar(
+  "platform", default=""
+)
+
+
+@contextlib.contextmanager
+def planned_for(platform: str) -> Iterator[None]:
+  """Programs traced in here are for devices that need not be there."""
+  token = _PLANNED.set(platform)
+  try:
+    yield
+  finally:
+    _PLANNED.reset(token)
+
+
 def rows_at_a_time() -> int:
   """As many as suit the devices that programs are made for."""
-  return CPU_ROWS if jax.default_backend() == "cpu" else OTHER_ROWS
+  platform = _PLANNED.get() or jax.default_backend()
+  return CPU_ROWS if platform == "cpu" else OTHER_ROWS
 
 
 def in_chunks(

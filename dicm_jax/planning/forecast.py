@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from dicm_jax import config as config_lib
 from dicm_jax.hardware import Hardware
+from dicm_jax.model import chunks
 from dicm_jax.planning import encoder as encoder_lib
 from dicm_jax.planning import memory, shapes, traffic, work
 from dicm_jax.planning.memory import Memory
@@ -50,11 +51,12 @@ def make(
   Raises:
     InputError: the model or an optimiser cannot be made.
   """
-  made = shapes.of_step(config, load, encoder)
-  held = memory.of_step(config, load, made)
-  sent = traffic.of_step(config, load, made)
-  flops = work.of_step(config, load, made)
-  moved = _moved(config, load, made)
+  with chunks.planned_for(hardware.platform):
+    made = shapes.of_step(config, load, encoder)
+    held = memory.of_step(config, load, made)
+    sent = traffic.of_step(config, load, made)
+    flops = work.of_step(config, load, made)
+    moved = _moved(config, load, made)
   seconds = {
     part: max(
       amount / (hardware.flops * hardware.attained),

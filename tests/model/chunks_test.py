@@ -50,3 +50,10 @@ def test_a_step_over_many_rows_takes_the_room_of_few():
   wide = rows * 64 * 4  # One array of what is made in between.
   assert room(rows) > wide
   assert room(rows // 16) < wide
+
+
+def test_chunks_are_those_of_the_devices_meant():
+  assert chunks.rows_at_a_time() == chunks.CPU_ROWS
+  with chunks.planned_for("gpu"):
+    assert chunks.rows_at_a_time() == chunks.OTHER_ROWS > chunks.CPU_ROWS
+  assert chunks.rows_at_a_time() == chunks.CPU_ROWS
