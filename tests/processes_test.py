@@ -1,6 +1,7 @@
 """Processes that talk over gloo train as one process does."""
 
 from collections.abc import Sequence
+import contextlib
 import json
 import os
 import pathlib
@@ -102,7 +103,7 @@ def _kill_after(processes, workdir: pathlib.Path, checkpoint: int) -> None:
 def _losses(workdir: pathlib.Path) -> list[float]:
   lines = (workdir / "metrics.jsonl").read_text().splitlines()
   records = [json.loads(line) for line in lines]
-  assert [r["step"] for r in records] == list(range(1, STEPS + 1))
+  assert [r["step"] for r in records] == list(range(1, len(records) + 1))
   return [r["loss"] for r in records]
 
 
@@ -162,3 +163,34 @@ def test_four_processes_share_the_work_of_one(alone, tmp_path):
   restored = ["dicm_jax.evaluate", f"--workdir={run}", "--cpu_devices=1"]
   (one,) = _finish([_start(restored, alone.cache)])
   _assert_figures(_result(one), _result(first))
+
+
+def _free_job() -> int:
+  """Number of a Slurm job whose port, as JAX chooses it, is free."""
+  for job in range(os.getpid(), os.getpid() + 4096):
+    with socket.socket() as port, contextlib.suppress(OSError):
+      port.bind(("", 61440 + job % 4096))
+      return job
+  raise AssertionError("no free port")
+
+
+@pytest.mark.slow
+def test_processes_of_a_slurm_job_find_each_other(alone, tmp_path):
+  steps, job = 3, _free_job()
+  args = [*_train(tmp_path / "run", 2), f"--config.train.steps={steps}"]
+  _finish(
+    [
+      _start(
+        [*args, "--coordinator=auto"],
+        alone.cache,
+        SLURM_JOB_ID=str(job),
+        SLURM_STEP_NODELIST="localhost",
+        SLURM_NTASKS="2",
+        SLURM_PROCID=str(me),
+        SLURM_LOCALID=str(me),
+      )
+      for me in range(2)
+    ]
+  )
+  found, expected = _losses(tmp_path / "run"), _losses(alone.workdir)
+  np.testing.assert_allclose(found, expected[:steps], rtol=1e-4)
