@@ -83,7 +83,11 @@ def _start_two(workdir, cache) -> list[subprocess.Popen]:
 
 
 def _finish(processes) -> list[str]:
-  ends = [p.communicate(timeout=TIMEOUT_S) for p in processes]
+  try:
+    ends = [p.communicate(timeout=TIMEOUT_S) for p in processes]
+  finally:  # They wait for one another.
+    for process in processes:
+      process.kill()
   assert [p.returncode for p in processes] == [0] * len(processes), ends
   return [stdout for stdout, _ in ends]
 
