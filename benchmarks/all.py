@@ -11,7 +11,7 @@ result, as after a stop; the others keep theirs.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import datetime
 import json
 import os
@@ -60,10 +60,7 @@ def main() -> None:
   )
   args = parser.parse_args()
   try:
-    chosen = choose(args.only)
-    if args.missing:
-      there = read(RESULTS)
-      chosen = [b for b in chosen if "result" not in there.get(b, {})]
+    chosen = choose(args.only, read(RESULTS) if args.missing else {})
     failed = run(chosen, RESULTS, PAGE)
   except errors.InputError as e:
     command.fail(e)
@@ -71,22 +68,28 @@ def main() -> None:
     sys.exit(f"failed: {'; '.join(failed)}")
 
 
-def choose(only: str) -> list[str]:
-  """The benchmarks of the modules named; all where none is.
+def choose(only: str, there: Mapping[str, Entry]) -> list[str]:
+  """The benchmarks of the modules named that have no result yet.
+
+  Args:
+    only: modules, with commas between them; none: all.
+    there: entries by benchmark.
 
   Raises:
     InputError: there is no such module among them.
 
-  >>> choose("routing,strategies")
-  ['routing', 'strategies', 'strategies --cpu_devices=8']
+  >>> choose("routing,strategies", {"routing": {"result": {}}})
+  ['strategies', 'strategies --cpu_devices=8']
   """
-  if not only:
-    return list(BENCHMARKS)
-  names, modules = only.split(","), [b.split()[0] for b in BENCHMARKS]
-  for name in names:
-    if name not in modules:
-      raise errors.unknown_name("benchmark", name, set(modules))
-  return [b for b in BENCHMARKS if b.split()[0] in names]
+  modules = {b.split()[0] for b in BENCHMARKS}
+  names = set(only.split(",")) if only else modules
+  for name in names - modules:
+    raise errors.unknown_name("benchmark", name, modules)
+  return [
+    b
+    for b in BENCHMARKS
+    if b.split()[0] in names and "result" not in there.get(b, {})
+  ]
 
 
 def program_of(benchmark: str) -> list[str]:

@@ -153,12 +153,21 @@ def test_the_others_keep_their_results(files):
 
 
 def test_only_takes_names_of_modules():
-  chosen = all_benchmarks.choose("table_size,routing")
+  chosen = all_benchmarks.choose("table_size,routing", {})
   assert chosen == [
     "routing",
     "table_size --table=ids",
     "table_size --table=content",
   ]
-  assert all_benchmarks.choose("") == list(all_benchmarks.BENCHMARKS)
+  assert all_benchmarks.choose("", {}) == list(all_benchmarks.BENCHMARKS)
   with pytest.raises(errors.InputError, match="did you mean 'routing'"):
-    all_benchmarks.choose("tiers,ruoting")
+    all_benchmarks.choose("tiers,ruoting", {})
+
+
+def test_what_has_a_result_is_not_missing():
+  there = {
+    "table_size --table=ids": entry(result=RESULT),
+    "routing": entry(failure="no luck"),
+  }
+  chosen = all_benchmarks.choose("table_size,routing", there)
+  assert chosen == ["routing", "table_size --table=content"]
