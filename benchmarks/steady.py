@@ -97,9 +97,11 @@ def main(argv: list[str]) -> None:
   report.emit(
     value=found.idle_share,
     unit="share of the time in which no step runs for want of a batch, at most",
-    goal="< 0.05, and no compilations",
+    goal="< 0.05",
+    others=[
+      report.Figure("compilations once warm", found.compiled, "<= 0"),
+    ],
     details={
-      "compilations": found.compiled,
       "steps": steps,
       "file": file,
       "step_ms": 1e3 * found.seconds / steps,

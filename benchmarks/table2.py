@@ -86,16 +86,24 @@ def main() -> None:
   report.emit(
     value=moved_less,
     unit="bytes that PS-server moves / bytes that AMS moves",
-    goal=">= 25; stored >= 25; moved by AMS < 158 MiB",
+    goal=">= 25",
+    others=[
+      report.Figure(
+        "bytes that PS-worker stores / bytes that AMS stores",
+        stored_less,
+        ">= 25",
+      ),
+      report.Figure("MiB that AMS moves", ams.moved / MIB, f"< {PAPER_MIB}"),
+      report.Figure(
+        "MiB that AMS moves by ragged exchanges", only_rows, f"< {PAPER_MIB}"
+      ),
+    ],
     details={
       "paper_hours": PAPER_HOURS,
-      "stored_ps_worker_over_ams": stored_less,
       "stored_with_the_papers_id_bytes": (
         (worker.at_workers - ids_stored() + PAPER_IDS_STORED)
         / (PAPER_IDS_STORED + ams.at_servers)
       ),
-      "moved_by_ams_mib": ams.moved / MIB,
-      "moved_by_ams_ragged_mib": only_rows,
       "lower_bound_mib": least / MIB,
       "dense_gradients_mib": DEVICES * dense / MIB,
       "repeats_needed_for_158_mib": repeat,

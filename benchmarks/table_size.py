@@ -55,9 +55,9 @@ def main(argv: list[str]) -> None:
     value=float(np.median(ratios)),
     unit="time of a step at 10 million rows / at 10 thousand",
     goal="<= 1.1",
+    spread=(float(low), float(high)),
     details={
       "table": which,
-      "quartiles": [float(low), float(high)],
       "median_ms": [float(1e3 * np.median(c)) for c in times.T],
       "pairs": PAIRS,
       "batch_size": runs[0].x.batch_size,
