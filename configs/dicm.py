@@ -82,6 +82,8 @@ def get_config() -> config_dict.ConfigDict:
   # Shared out over a row's samples: arXiv 1706.06978, section 5.1. 0: none.
   c.sparse_optimizer.adaptive_l2 = 0.0
   c.sparse_optimizer.start_step = 0  # Before it, rows stay as they began.
+  # Where the rows and their slots lie: device | host: memory of the process.
+  c.sparse_optimizer.tier = "device"
 
   c.dense_optimizer = config_dict.ConfigDict()
   # Any of optax that runs on a learning rate alone.

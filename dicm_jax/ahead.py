@@ -50,16 +50,16 @@ class Steps:
     self._content = content
     self._whole = NamedSharding(program.mesh, mesh_lib.BATCH)
     self._asked: tuple[Any, owners.Asked] | None = None
-    """A batch, and what was asked for it."""
+    """Rows of a batch, by which it is known, and what was asked for it."""
 
   def __call__(self, state: State, pair: Pair) -> tuple[State, jax.Array]:
     batch, following = pair
-    if self._asked is None or self._asked[0] is not batch:
-      self._asked = batch, self._ask(state, self._content, batch)
+    if self._asked is None or self._asked[0] is not batch.id_rows:
+      self._asked = batch.id_rows, self._ask(state, self._content, batch)
     state, loss, coming = self._step(
       state, self._content, batch, self._asked[1], following
     )
-    self._asked = following, coming
+    self._asked = following.id_rows, coming
     return state, loss
 
   def hlo(self, state: State, pair: Pair) -> str:

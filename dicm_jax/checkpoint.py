@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 from jaxtyping import PyTree
+import numpy as np
 import orbax.checkpoint as ocp
 
 from dicm_jax import errors
@@ -42,7 +43,7 @@ def manager(
 def save(
   opened: ocp.CheckpointManager, step: int, state: PyTree, position: dict
 ) -> None:
-  """Starts writing; the arrays are copied before this returns."""
+  """Starts writing; the arrays, NumPy's too, are copied before this returns."""
   saved = opened.save(
     step,
     args=ocp.args.Composite(
@@ -116,8 +117,14 @@ def restore(
 
 
 def _like(tree: PyTree) -> ocp.args.StandardRestore:
-  shapes = jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
-  return ocp.args.StandardRestore(shapes)
+  """What is wanted: NumPy's arrays as such, all others where they lie."""
+
+  def shape(leaf):
+    # For a shape that lies nowhere orbax takes the devices of the saved one.
+    on_host = isinstance(leaf, np.ndarray)
+    return leaf if on_host else ocp.utils.to_shape_dtype_struct(leaf)
+
+  return ocp.args.StandardRestore(jax.tree.map(shape, tree))
 
 
 def _read(opened: ocp.CheckpointManager, step: int, name: str, how):

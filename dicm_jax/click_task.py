@@ -4,19 +4,17 @@ import pathlib
 from typing import Any
 
 from dicm_jax import (
-  ahead,
   checkpoint,
   evaluate,
   experiment,
   slices,
-  train,
+  training,
   warm_up,
 )
 from dicm_jax import config as config_lib
-from dicm_jax import predict as predict_lib
+from dicm_jax import state as state_lib
 from dicm_jax import task as task_lib
 from dicm_jax import workdir as workdir_lib
-from dicm_jax.profiling import hlo
 
 
 def make(config: config_lib.Config, workdir: pathlib.Path) -> task_lib.Task:
@@ -26,8 +24,6 @@ def make(config: config_lib.Config, workdir: pathlib.Path) -> task_lib.Task:
     InputError: the config or what it names is wrong.
   """
   x = _build(config, workdir)
-  train_step = train.make_train_step(x.program, x.state)
-  check = predict_lib.make_check(x.program, x.state)
 
   def finish(state, folder: pathlib.Path | None) -> task_lib.Figures:
     found = evaluate.evaluate(x, state, config)
@@ -36,12 +32,9 @@ def make(config: config_lib.Config, workdir: pathlib.Path) -> task_lib.Task:
       workdir_lib.write_json(folder / workdir_lib.SLICES, parts)
     return found.figures
 
-  made = task_lib.Task(
+  return task_lib.Task(
+    **training.of(x, asks_ahead=config.train.ahead)._asdict(),
     state=x.state,
-    batches=x.batches,
-    step=lambda state, batch: train_step(state, x.content, batch),
-    hlo=lambda state, batch: hlo.text_of(train_step, state, x.content, batch),
-    is_sound=lambda state, batch: check(state, x.content, batch),
     finish=finish,
     batch_size=x.batch_size,
     inputs=x.inputs,
@@ -50,25 +43,13 @@ def make(config: config_lib.Config, workdir: pathlib.Path) -> task_lib.Task:
     host_batch=x.host_batch,
     keep_first=config.warm_up.mode != "none",
   )
-  return _ahead(made, x) if config.train.ahead else made
-
-
-def _ahead(task: task_lib.Task, x: experiment.Experiment) -> task_lib.Task:
-  """The same task, whose steps are given the next batch beside their own."""
-  steps = ahead.Steps(x.program, x.state, x.content)
-  return task._replace(
-    batches=lambda first, end: ahead.pairs(task.batches(first, end)),
-    step=steps,
-    hlo=steps.hlo,
-    is_sound=lambda state, pair: task.is_sound(state, pair[0]),
-  )
 
 
 def _build(
   config: config_lib.Config, workdir: pathlib.Path
 ) -> experiment.Experiment:
   if checkpoint.steps(workdir):
-    return experiment.build(config)
+    return experiment.build(config, restored=True)
   warm_up.check(config.warm_up)
   return warm_up.start(config, experiment.build(config))
 
@@ -77,7 +58,15 @@ def _about(x: experiment.Experiment) -> tuple[str, ...]:
   """A few lines on what runs where."""
   mesh = x.program.mesh
   lines = [f"mesh {dict(mesh.shape)} on {mesh.devices.flat[0].platform}"]
-  tables: dict[str, Any] = {"ID table": x.state.ids}
+  tables: dict[str, Any] = {}
+  if x.layout.ids_windowed:
+    size = sum(rows.nbytes for rows in state_lib.rows_of(x.state)) / 1e6
+    lines.append(
+      f"ID table: {x.state.ids.shape} {x.state.ids.dtype}, {size:.1f} MB with "
+      "slots, on the host"
+    )
+  else:
+    tables["ID table"] = x.state.ids
   if x.held is None:
     tables["image table"] = x.content.table
   else:

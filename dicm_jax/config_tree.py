@@ -13,6 +13,7 @@ FREE_TO_CHANGE = (
   "image.tier",
   "train.ahead",
   "train.exchange",
+  "sparse_optimizer.tier",
   "train.steps",
   "train.log_every_steps",
   "checkpoint.",

@@ -53,11 +53,12 @@ def predict(
   Raises:
     NonFiniteError: some of it is no number.
   """
+  state = state._replace(id_slots=())  # Training alone needs them.
   step = predict_lib.make_predict_step(x.program, state, read)
   slices = [
     device
-    for batch in x.one_pass(log)
-    for device in mesh_lib.gather(step(state, x.content, batch))
+    for held, batch in x.with_rows(state, x.one_pass(log))
+    for device in mesh_lib.gather(step(held, x.content, batch))
   ]
   found = np.concatenate(slices)[: log.num_samples]
   if not np.isfinite(found).all():

@@ -3,16 +3,17 @@
 from collections.abc import Callable, Iterator
 import dataclasses
 import functools
+import itertools
 import pathlib
 from typing import Any
 
 from flax import nnx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jaxtyping import Float, PyTree
 import numpy as np
 
-from dicm_jax import capacity, content, errors, optim, windows
+from dicm_jax import capacity, content, errors, host_ids, optim, windows
 from dicm_jax import config as config_lib
 from dicm_jax import state as state_lib
 from dicm_jax.data import batch as batch_lib
@@ -32,7 +33,7 @@ from dicm_jax.model import embed, nets
 from dicm_jax.model import inputs as inputs_lib
 from dicm_jax.program import Program
 from dicm_jax.sharding import mesh as mesh_lib
-from dicm_jax.sharding import table
+from dicm_jax.sharding import normal_blocks, table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -98,6 +99,14 @@ class Experiment:
     sizes = room.with_spare([slice.sizes for slice in probed])
     return self._stream(log, order, (0, steps), sizes, id_dropout.nothing)
 
+  def with_rows(
+    self, state: state_lib.State, batches: Iterator[batch_lib.Batch]
+  ) -> Iterator[tuple[state_lib.State, batch_lib.Batch]]:
+    """Batches, each with a state whose ID rows a prediction finds."""
+    if self.layout.ids_windowed:
+      return host_ids.with_windows(self.program.mesh, state, batches)
+    return ((state, batch) for batch in batches)
+
   def _stream(self, log, order, steps, capacities, drop):
     """Batches laid over the mesh, each process making its own slices."""
     mesh = self.program.mesh
@@ -122,6 +131,7 @@ def build(
   *,
   data: click_log.Dataset | None = None,
   devices: list[Any] | None = None,
+  restored: bool = False,
 ) -> Experiment:
   """Builds an experiment.
 
@@ -129,6 +139,8 @@ def build(
     config: as made by a file of configs/.
     data: the data set; None loads the one that the config names.
     devices: devices of the mesh; None takes all.
+    restored: whether the state is to be read from a checkpoint. Then ID rows on
+      the host get no first values, so that they do not lie there twice.
 
   Raises:
     InputError: a value of the config, or a file it names, is wrong.
@@ -137,6 +149,9 @@ def build(
   table.check_owners(mesh.size)
   model = config.model
   optim.check_sparse(config.sparse_optimizer)
+  ids_on_host = config.sparse_optimizer.tier == optim.HOST
+  if ids_on_host:
+    host_ids.check()
   dense = optim.make_dense(config.dense_optimizer)
   check_batch_size(config.train.batch_size, mesh.size)
   check_exchange(config.train.exchange, mesh.devices.flat[0].platform)
@@ -144,7 +159,10 @@ def build(
   data = load_data(config.data) if data is None else data
   kind.check(data, model)
   layout = layout_of(
-    model, data.features, windowed=config.image.tier != content.DEVICE
+    model,
+    data.features,
+    windowed=config.image.tier != content.DEVICE,
+    ids_windowed=ids_on_host,
   )
   drop = id_dropout.at_random(
     config.train.id_dropout,
@@ -171,6 +189,7 @@ def build(
     *mesh.devices.shape,
     ragged=config.train.exchange == "ragged",
   )
+  inverse_counts = _inverse_counts(config.sparse_optimizer, layout, data.train)
   program = Program(
     mesh=mesh,
     id_route=id_route,
@@ -180,9 +199,13 @@ def build(
     embed_def=embed_def,
     backbone=kind.in_step,
     image_chunk=config.image.chunk,
-    sparse=_sparse_optimizer(config.sparse_optimizer, layout, data.train),
+    sparse=optim.make_sparse(config.sparse_optimizer, inverse_counts),
     dense=dense,
   )
+  if ids_on_host:
+    ids = _first_ids_on_host(config, program, layout, inverse_counts, restored)
+  else:
+    ids = _first_ids(config, program, layout)
   return Experiment(
     data=data,
     layout=layout,
@@ -194,7 +217,7 @@ def build(
     program=program,
     content=placed.content,
     held=placed.held,
-    state=_first_state(config.seed, program, layout, params, placed.standard),
+    state=_first_state(program, ids, params, placed.standard),
     encoder_digest=kind.digest,
     weights_notice=kind.notice,
   )
@@ -223,15 +246,14 @@ def check_exchange(exchange: str, platform: str) -> None:
     )
 
 
-def _sparse_optimizer(
+def _inverse_counts(
   config: optim.SparseConfig, layout: layout_lib.Layout, log: click_log.ClickLog
-):
-  """The rows' optimiser; only the adaptive penalty must count the samples."""
+) -> Float[np.ndarray, "buckets slots 1"] | None:
+  """1 / samples of each row; only the adaptive penalty must count them."""
   if not config.adaptive_l2:
-    return optim.make_sparse(config)
+    return None
   counts = np.maximum(occurrences.samples_by_row(log, layout), 1)
-  inverse = (1 / counts).astype(np.float32)[:, None]
-  return optim.make_sparse(config, table.to_buckets(inverse))
+  return table.to_buckets((1 / counts).astype(np.float32)[:, None])
 
 
 def layout_of(
@@ -239,6 +261,7 @@ def layout_of(
   features: tuple[click_log.Feature, ...],
   *,
   windowed: bool = False,
+  ids_windowed: bool = False,
 ) -> layout_lib.Layout:
   """What a batch holds for a model."""
   return layout_lib.Layout(
@@ -247,6 +270,7 @@ def layout_of(
     behaviour_images=model.sees_behaviours,
     past_ids=nets.attends_to_ids(model),
     windowed=windowed,
+    ids_windowed=ids_windowed,
   )
 
 
@@ -303,28 +327,55 @@ def networks(
   return definition("net"), definition("embed"), first_params
 
 
-def _first_state(seed, program: Program, layout, params, standard):
-  """Initial parameters and optimiser slots on their devices."""
+def _first_ids(config: config_lib.Config, program: Program, layout):
+  """First rows and their slots, on their devices."""
   ids = table.init_normal(
-    jax.random.key(seed),
+    jax.random.key(config.seed),
     layout.num_rows,
     program.model.id_width,
     stddev=nets.first_stddev(program.model),
     mesh=program.mesh,
     spec=mesh_lib.BATCH,
   )
+  return ids, program.sparse.init(ids)
+
+
+def _first_ids_on_host(
+  config: config_lib.Config, program: Program, layout, inverse_counts, restored
+):
+  """The same on the host; of zeros, but for a block, if they are restored."""
+  blocks = normal_blocks.blocks(
+    jax.random.key(config.seed),
+    layout.num_rows,
+    program.model.id_width,
+    stddev=nets.first_stddev(program.model),
+    device=program.mesh.devices.flat[0],
+  )
+
+  def init(buckets: slice, rows: jax.Array):
+    counts = None if inverse_counts is None else inverse_counts[buckets]
+    return optim.make_sparse(config.sparse_optimizer, counts).init(rows)
+
+  return host_ids.first_rows(
+    itertools.islice(blocks, 1) if restored else blocks, init
+  )
+
+
+def _first_state(program: Program, of_ids, params, standard) -> state_lib.State:
+  """Initial parameters and optimiser slots where they belong."""
+  ids, id_slots = of_ids
   state = state_lib.State(
     step=jnp.int32(0),
     ids=ids,
-    id_slots=program.sparse.init(ids),
+    id_slots=id_slots,
     dense=params,
     dense_slots=program.dense.init(params),
     standard=standard,
   )
-  return jax.tree.map(
-    lambda x, spec: jax.device_put(
-      x, jax.sharding.NamedSharding(program.mesh, spec)
-    ),
-    state,
-    state_lib.specs_of(state),
-  )
+
+  def place(leaf, spec):
+    if spec == mesh_lib.BATCH and isinstance(leaf, np.ndarray):
+      return leaf  # Rows that lie on the host.
+    return jax.device_put(leaf, jax.sharding.NamedSharding(program.mesh, spec))
+
+  return jax.tree.map(place, state, state_lib.specs_of(state))

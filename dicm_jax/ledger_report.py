@@ -211,6 +211,19 @@ def lines(x: experiment.Experiment, made: Ledger) -> Sequence[str]:
   return out
 
 
+def check(values: config.Config) -> None:
+  """Refuses a config whose step holds no table.
+
+  Raises:
+    InputError: its ID rows lie on the host.
+  """
+  if values.sparse_optimizer.tier != optim.DEVICE:
+    raise errors.InputError(
+      "sparse_optimizer.tier: the ledger is of a step with 'device', which "
+      f"moves the same between devices; found {values.sparse_optimizer.tier!r}"
+    )
+
+
 def run() -> None:
   """Runs the command."""
   files = config_flags.DEFINE_config_file("config", None, "File of configs/.")
@@ -221,7 +234,9 @@ def run() -> None:
     del argv
     try:
       command.start(flags.FLAGS)
-      x = experiment.build(config.from_dict(command.config_values(files)))
+      values = config.from_dict(command.config_values(files))
+      check(values)
+      x = experiment.build(values)
     except errors.InputError as e:
       command.fail(e)
     print("\n".join(lines(x, measure(x))))

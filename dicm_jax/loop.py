@@ -119,8 +119,9 @@ def _train(config: AnyConfig, workdir, task: Task, state, saved):
         _check_finite(before, saved)
         if not task.is_sound(state, batch):
           raise _out_of_bounds(f"step {step} made a useless state", saved)
-        checkpoint.save(saved, step, state, _position(task, step))
-  return state
+        at_rest = task.at_rest(state)
+        checkpoint.save(saved, step, at_rest, _position(task, step))
+  return task.at_rest(state)
 
 
 def _check_finite(at: tuple[int, Any] | None, saved) -> None:

@@ -40,6 +40,7 @@ def everywhere(
 
 def parts(content: Content, batch) -> tuple[Content, PyTree]:
   """What a batch asks, its own content or that of all batches; the rest."""
+  assert batch.id_window is None, "only a state's window has these rows"
   if batch.content is not None:  # For this step alone.
     content = content._replace(table=batch.content)
   return content, batch._replace(content=None)

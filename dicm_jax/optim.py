@@ -20,6 +20,9 @@ from dicm_jax.optimizers import (
 )
 from dicm_jax.sharding import table
 
+DEVICE, HOST = TIERS = ("device", "host")
+"""Where the ID table and its slots may lie."""
+
 INITIAL_ACCUMULATOR = 1e-6
 """Where Adagrad's sums of squares start.
 
@@ -67,6 +70,14 @@ class SparseConfig(OptimizerConfig):
   """Strength of an L2 penalty shared out over a row's samples; 0: none."""
   start_step: int
   """Steps during which rows stay at their first values."""
+  tier: str
+  """Where the rows and their slots lie: device; or host, in the memory of the
+  process, which may be larger. Then of each step its rows alone are there."""
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.tier not in TIERS:
+      raise errors.unknown_name("sparse_optimizer.tier", self.tier, TIERS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -228,8 +239,8 @@ def _in_turn(parts: list[optax.GradientTransformation]):
 
 
 def is_by_row(
-  leaf: jax.Array | jax.ShapeDtypeStruct,
-  rows: jax.Array | jax.ShapeDtypeStruct,
+  leaf: jax.Array | np.ndarray | jax.ShapeDtypeStruct,
+  rows: jax.Array | np.ndarray | jax.ShapeDtypeStruct,
 ) -> bool:
   """Whether a slot has one number, or D, for each row of a table.
 

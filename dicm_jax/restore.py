@@ -33,7 +33,7 @@ def restore(workdir: pathlib.Path, mesh: str = "") -> Restored:
       or weights than the run's.
   """
   config = any_config.clicks_only(read_config(workdir, mesh), f"{workdir}")
-  x = experiment.build(config)
+  x = experiment.build(config, restored=True)
   return Restored(config, x, newest(workdir, x.state, x.inputs))
 
 

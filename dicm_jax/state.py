@@ -1,6 +1,7 @@
 """What a step takes and gives: the trained state, a batch, the images."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, Float, Int, PyTree
@@ -17,7 +18,8 @@ class State(NamedTuple):
 
   step: Int[Array, ""]
   ids: Float[Array, "buckets slots D"]
-  """Stacked ID table."""
+  """Stacked ID table. Where it lies on the host, see `host_ids`: NumPy's array
+  of all rows, or of a step's rows alone on the devices."""
   id_slots: optax.OptState
   dense: dict[str, PyTree]
   """Parameters: `embed`, the owners' layers, and `net`, the CTR network."""
@@ -59,3 +61,21 @@ def specs_of(state: State) -> State:
   return specs._replace(
     ids=mesh_lib.BATCH, id_slots=jax.tree.map(slot, state.id_slots)
   )
+
+
+def rows_of(state: State) -> list[Any]:
+  """The leaves that have something for each ID row: the table comes first."""
+  slots = jax.tree.leaves(state.id_slots)
+  by_row = [leaf for leaf in slots if optim.is_by_row(leaf, state.ids)]
+  return [state.ids, *by_row]
+
+
+def with_rows(state: State, rows: Sequence[Any]) -> State:
+  """The state with other leaves in place of those of `rows_of`."""
+  ids, *by_row = rows
+  left = iter(by_row)
+
+  def slot(leaf):
+    return next(left) if optim.is_by_row(leaf, state.ids) else leaf
+
+  return state._replace(ids=ids, id_slots=jax.tree.map(slot, state.id_slots))

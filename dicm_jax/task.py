@@ -21,7 +21,7 @@ class Task(NamedTuple):
   hlo: Callable[[Any, PyTree], str]
   """(state, batch), or their shapes -> the compiled step's text."""
   is_sound: Callable[[Any, PyTree], Any]
-  """(state, batch) -> whether the state is of any use."""
+  """(state of a step, its batch) -> whether the state is of any use."""
   finish: Callable[[Any, pathlib.Path | None], Figures]
   """(last state, folder) -> the figures of eval.json; writes reports into the
   folder where there is one: of several processes one writes."""
@@ -32,6 +32,8 @@ class Task(NamedTuple):
   """What the numbers of the state speak of, kept beside them."""
   about: tuple[str, ...]
   """Lines that tell the reader of the log what runs where."""
+  at_rest: Callable[[Any], Any] = lambda state: state
+  """State of a step -> what is saved, and finished: like the first state."""
   host_batch: Callable[[int], PyTree] | None = None
   """Step -> its batch, made in this thread; None: nothing in it is deduped."""
   keep_first: bool = False

@@ -53,8 +53,10 @@ def placed(
       None: content lies on the devices.
     batch: on the host.
   """
+  # Which ID rows it asks for, where batches say so, the host must know.
+  slices = batch._replace(content_rows=None, id_window=None)
+  laid = mesh_lib.put_slices(mesh, slices)._replace(id_window=batch.id_window)
   if held is None:
-    return mesh_lib.put_slices(mesh, batch)
+    return laid
   assert batch.content_rows is not None
-  slices = mesh_lib.put_slices(mesh, batch._replace(content_rows=None))
-  return slices._replace(content=put(mesh, held, batch.content_rows))
+  return laid._replace(content=put(mesh, held, batch.content_rows))

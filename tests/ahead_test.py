@@ -67,6 +67,17 @@ def test_a_batch_that_was_not_announced_is_asked_for():
   assert np.array_equal(losses, plainly()[1][:4])
 
 
+def test_a_batch_is_known_by_its_rows_and_asked_for_once():
+  x = toy.build()
+  steps = ahead.Steps(x.program, x.state, x.content)
+  ask, asked = steps._ask, []
+  steps._ask = lambda *given: asked.append(1) or ask(*given)
+  state = jax.tree.map(lambda leaf: leaf.copy(), x.state)
+  for pair in ahead.pairs(x.batches(0, 4)):
+    state, _ = steps(state, tuple(b._replace(content=None) for b in pair))
+  assert len(asked) == 1
+
+
 def test_each_batch_comes_with_the_next():
   assert [*ahead.pairs(iter("abc"))] == [("a", "b"), ("b", "c"), ("c", "c")]
   assert [*ahead.pairs(iter(""))] == []

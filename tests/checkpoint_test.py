@@ -59,6 +59,16 @@ def test_newest_is_read_and_the_folder_left_as_it_is(tmp_path):
   assert files_of(tmp_path) == before
 
 
+def test_numpy_arrays_are_copied_before_save_returns(tmp_path):
+  state = {"rows": np.ones((256, 10_000, 4), np.float32)}
+  with checkpoint.manager(tmp_path) as saved:
+    checkpoint.save(saved, 2, state, {"step": 2})
+    state["rows"][:] = 7
+  found, _ = checkpoint.restore(tmp_path, state, {})
+  assert isinstance(found["rows"], np.ndarray)
+  assert (found["rows"] == 1).all()
+
+
 def test_run_without_checkpoints(tmp_path):
   assert checkpoint.steps(tmp_path) == []
   assert checkpoint.restore(tmp_path, state_of(0), INPUTS) is None

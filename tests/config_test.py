@@ -62,6 +62,7 @@ OTHER = {
   "sparse_optimizer.l2": 0.1,
   "sparse_optimizer.adaptive_l2": 0.1,
   "sparse_optimizer.start_step": 3,
+  "sparse_optimizer.tier": "host",
   "dense_optimizer.name": "adam",
   "dense_optimizer.learning_rate": 0.06,
   "dense_optimizer.decay_rate": 0.5,
@@ -80,6 +81,7 @@ WITHOUT_EFFECT = (
   "image.tier",
   "train.ahead",
   "train.exchange",
+  "sparse_optimizer.tier",
   "train.log_every_steps",
   "checkpoint.every_steps",
   "checkpoint.keep",
@@ -120,7 +122,7 @@ def test_every_file_makes_a_config(path):
 
 def test_there_are_few_keys_and_all_are_tried_here():
   keys = set(config_tree.flatten(toy.values()))
-  assert len(keys) <= 57
+  assert len(keys) <= 58
   assert keys == {*OTHER, "model.name"}
 
 
@@ -326,6 +328,7 @@ def test_widths_are_positive_and_images_have_one_or_a_frozen_head():
     ("model.frozen_head", "sored", "stored"),
     ("model.structure", "produkt", "product"),
     ("model.training", "join", "joint"),
+    ("sparse_optimizer.tier", "hst", "host"),
   ],
 )
 def test_unknown_name_gives_the_nearest(key, value, nearest):

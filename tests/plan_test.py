@@ -36,6 +36,7 @@ def test_too_large_a_table_brings_the_devices_that_would_hold_it():
     "does not fit on these devices; with 32 devices it would" in found.stdout
   )
   assert "in the hosts' memory: 1966.1 GB" in found.stdout
+  assert "in the memory of one host: 192.0 GB" in found.stdout
 
 
 @pytest.mark.slow
@@ -62,6 +63,10 @@ def test_enough_devices_bring_the_fastest_mesh_that_fits():
       "train.batch_size: expected a positive multiple of the 8 devices",
     ),
     (("--config.image.tier=host",), "with image.tier='device'; found"),
+    (
+      ("--config.sparse_optimizer.tier=host",),
+      "a plan is of sparse_optimizer.tier='device'; found 'host'",
+    ),
     (
       (*STEP, "--config.image.backbone=precomputed"),
       "image.backbone='precomputed': expected --feature_width too",

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from dicm_jax import config as config_lib
-from dicm_jax import experiment, train
+from dicm_jax import experiment, training
 from dicm_jax.data import click_log
 
 NUM_IMAGES = 40
@@ -68,6 +68,7 @@ def values(**overrides) -> config_lib.Config:
     "sparse_optimizer.l2": 0.0,
     "sparse_optimizer.adaptive_l2": 0.0,
     "sparse_optimizer.start_step": 0,
+    "sparse_optimizer.tier": "device",
     "dense_optimizer.name": "rmsprop",
     "dense_optimizer.learning_rate": 0.001,
     "dense_optimizer.decay_rate": 1.0,
@@ -194,15 +195,14 @@ def load_config(name: str) -> config_lib.Config:
   )
 
 
-def run(x: experiment.Experiment, steps: int):
+def run(x: experiment.Experiment, steps: int, **options):
   """Trains; returns the state and the losses."""
-  batches = x.batches(0, steps)
-  step = train.make_train_step(x.program, x.state)
+  made = training.of(x, **options)
   state, losses = jax.tree.map(lambda leaf: leaf.copy(), x.state), []
-  for batch in batches:
-    state, loss = step(state, x.content, batch)
+  for batch in made.batches(0, steps):
+    state, loss = made.step(state, batch)
     losses.append(float(loss))
-  return state, np.array(losses)
+  return made.at_rest(state), np.array(losses)
 
 
 def reordered(kind: str) -> click_log.Dataset:
@@ -211,7 +211,7 @@ def reordered(kind: str) -> click_log.Dataset:
   Args:
     kind: `one owner`: one device owns every ID and image row; `idle owners`:
       half of the devices own none of them; `one id`: every sample has the
-      same IDs and image.
+      same IDs and image; `spread`: ID rows lie far apart.
   """
   data = dataset()
   stride, images = {
@@ -220,6 +220,7 @@ def reordered(kind: str) -> click_log.Dataset:
     # Even rows lie in the lower half of the buckets.
     "idle owners": (2, lambda row: row // 2 * 2),
     "one id": (0, lambda row: row * 0 + 5),
+    "spread": (37, lambda row: row),
   }[kind]
   features = tuple(
     dataclasses.replace(f, rows=max(f.rows * stride, 256))

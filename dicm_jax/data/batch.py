@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Float, Int
 import numpy as np
 
-from dicm_jax.data import click_log, device_slice
+from dicm_jax.data import click_log, device_slice, id_window
 from dicm_jax.data import layout as layout_lib
 from dicm_jax.data import room as room_lib
 from dicm_jax.data.device_slice import EMPTY, Entries, Slice
@@ -16,7 +16,8 @@ class Batch(NamedTuple):
   """One batch; every array's first axis is the device."""
 
   id_rows: Int[np.ndarray, "N U"]
-  """Distinct rows of the stacked ID table, ascending, EMPTY at the end."""
+  """Distinct rows of the stacked ID table, ascending, EMPTY at the end. With
+  `Layout.ids_windowed` their numbers in `id_window`, in the same order."""
   image_rows: Int[np.ndarray, "N V"]
   """Distinct image rows, ascending, EMPTY at the end."""
   label: Float[np.ndarray, "N b"]
@@ -29,21 +30,23 @@ class Batch(NamedTuple):
   EMPTY at the end; of all devices."""
   content: Any = None
   """Their content, once it lies on the devices."""
+  id_window: Int[np.ndarray, " X"] | None = None
+  """With `Layout.ids_windowed` the row of the stacked ID table behind each
+  number in `id_rows`, EMPTY where there is none; of all devices."""
 
 
 class Cut(NamedTuple):
   """The slices of a batch before padding."""
 
   slices: list[Slice]
-  content_rows: Int[np.ndarray, " W"] | None
+  windows: dict[str, Int[np.ndarray, " W"]]
+  """`content_rows` and `id_window`, as far as the layout asks for them."""
 
   @property
   def needs(self) -> room_lib.Capacities:
     """Room for each ragged array."""
     needs = room_lib.largest([room_lib.sizes_of(s) for s in self.slices])
-    if self.content_rows is None:
-      return needs
-    return needs | {"content_rows": len(self.content_rows)}
+    return needs | {name: len(rows) for name, rows in self.windows.items()}
 
 
 def build(
@@ -76,10 +79,8 @@ def build(
     for name, need in made.needs.items()
   }
   batch: Batch = _stack([_pad(piece, room, layout) for piece in made.slices])
-  if made.content_rows is None:
-    return batch
-  rows = _fill(made.content_rows, room["content_rows"], EMPTY)
-  return batch._replace(content_rows=rows)
+  windows = {k: _fill(v, room[k], EMPTY) for k, v in made.windows.items()}
+  return batch._replace(**windows)
 
 
 def cut(
@@ -101,15 +102,21 @@ def cut(
     )
     for part in kept
   ]
-  if not layout.windowed:
-    return Cut(slices, None)
-  rows = device_slice.image_rows(log, samples, layout)
-  # In order, so that rows come to their owners as they would by their own
-  # numbers.
-  numbered = [
-    s._replace(image_rows=np.searchsorted(rows, s.image_rows)) for s in slices
-  ]
-  return Cut(numbered, rows)
+  windows = {}
+  if layout.windowed:
+    rows = device_slice.image_rows(log, samples, layout)
+    windows["content_rows"] = rows
+    # In order, so that rows come to their owners as they would by their own
+    # numbers.
+    slices = [
+      s._replace(image_rows=np.searchsorted(rows, s.image_rows)) for s in slices
+    ]
+  if layout.ids_windowed:
+    assert len(slices) == num_devices, "one process makes all slices"
+    window = id_window.of([s.id_rows for s in slices])
+    windows["id_window"] = window.by_number
+    slices = [s._replace(id_rows=window.number_of(s.id_rows)) for s in slices]
+  return Cut(slices, windows)
 
 
 def room_of(batch: Batch) -> room_lib.Capacities:
@@ -125,9 +132,11 @@ def room_of(batch: Batch) -> room_lib.Capacities:
     "id_pairs": inputs["id_pairs"][0],
   }
   room = {name: array.shape[1] for name, array in arrays.items()}
-  if batch.content_rows is None:
-    return room
-  return room | {"content_rows": len(batch.content_rows)}
+  windows = {
+    "content_rows": batch.content_rows,
+    "id_window": batch.id_window,
+  }
+  return room | {k: len(v) for k, v in windows.items() if v is not None}
 
 
 def _pad(

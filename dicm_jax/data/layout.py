@@ -21,6 +21,8 @@ class Layout:
   windowed: bool = False
   """Whether image rows are numbered anew within each batch, which brings their
   content along."""
+  ids_windowed: bool = False
+  """Whether ID rows are numbered anew within each batch, see `id_window`."""
 
   @property
   def offsets(self) -> dict[str, int]:

@@ -52,7 +52,9 @@ def remedies(
   parts = plan.memory.parts
   return [
     *_for_images(config, plan, hardware, parts["image table"]),
-    *_for_rows(config, parts["ID table"], parts["ID optimiser slots"]),
+    *_for_rows(
+      config, plan, hardware, parts["ID table"], parts["ID optimiser slots"]
+    ),
     f"activations are {plan.memory.activations / GB:.2f} GB of a device, about "
     "half of it at half of train.batch_size",
   ]
@@ -79,8 +81,20 @@ def _for_images(
 
 
 def _for_rows(
-  config: config_lib.Config, rows: float, slots: float
+  config: config_lib.Config,
+  plan: Plan,
+  hardware: Hardware,
+  rows: float,
+  slots: float,
 ) -> Iterator[str]:
+  held = (rows + slots) * plan.load.devices
+  moved = held / plan.load.id_rows * plan.load.served_ids
+  yield (
+    f"ID table with its slots in the memory of one host: {held / GB:.1f} GB; a "
+    f"device would be brought {moved / GB:.3f} GB a step and give it back, "
+    f"{1e3 * moved / hardware.host_bytes_per_s:.2f} ms of its link each way: "
+    "sparse_optimizer.tier=host"
+  )
   if slots > rows / config.model.id_width:
     yield (
       f"ID optimiser slots, {slots / GB:.2f} GB of a device: "

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 from jaxtyping import PyTree
+import numpy as np
 
 from dicm_jax import errors
 from dicm_jax import workdir as workdir_lib
@@ -129,8 +130,9 @@ def _profiler(folder: pathlib.Path) -> Iterator[None]:
     yield
 
 
-def _shape(array: jax.Array) -> jax.ShapeDtypeStruct:
-  return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=array.sharding)
+def _shape(array: jax.Array | np.ndarray) -> jax.ShapeDtypeStruct:
+  sharding = getattr(array, "sharding", None)  # NumPy's have none.
+  return jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding)
 
 
 def _folder(workdir: pathlib.Path) -> pathlib.Path:

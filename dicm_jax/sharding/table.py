@@ -55,6 +55,15 @@ def _bucket_of(rows):
   return jnp.asarray(_REVERSED)[rows % BUCKETS]
 
 
+def place_in_flat(
+  rows: Int[np.ndarray, " K"], num_slots: int
+) -> Int[np.ndarray, " K"]:
+  """Index of rows in a table laid flat, of so many slots a bucket."""
+  # 64 bits: buckets x slots may be more than there are rows.
+  buckets = _REVERSED[rows % BUCKETS].astype(np.int64)
+  return buckets * num_slots + rows // BUCKETS
+
+
 def to_buckets(
   rows: Shaped[np.ndarray, " R *rest"],
 ) -> Shaped[np.ndarray, " buckets slots *rest"]:

@@ -15,7 +15,13 @@ CONFIG = {
   "clip_norm": 0.0,
 }
 DENSE = CONFIG | {"l2": 0.0, "momentum": 0.0, "epsilon": 0.0}
-SPARSE = CONFIG | {"l1": 0.0, "l2": 0.0, "adaptive_l2": 0.0, "start_step": 0}
+SPARSE = CONFIG | {
+  "l1": 0.0,
+  "l2": 0.0,
+  "adaptive_l2": 0.0,
+  "start_step": 0,
+  "tier": "device",
+}
 
 
 def sparse(name: str, **overrides) -> optim.SparseConfig:
