@@ -14,6 +14,8 @@ _MODULE = re.compile(r"^HloModule (?P<name>[\w.-]+)")
 # `%name (parameters) -> shape {`, in front of the instructions in it.
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?(?P<name>[\w.-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?(?P<name>[\w.-]+) = (?P<rest>.*)$")
+# Those that run other computations as a whole, in front of their operands.
+_RUNS = re.compile(r"(?<![\w-])(?P<opcode>fusion|call|while|conditional)\(")
 _OP_NAME = re.compile(r'op_name="(?P<name>[^"]*)"')
 _CALLED = re.compile(
   r"\b(?:calls|to_apply|condition|body|branch_computations|true_computation"
@@ -29,8 +31,10 @@ class _Instruction(NamedTuple):
   """In which it stands."""
   part: str | None
   """That its own op_name says."""
+  opcode: str
+  """"fusion", "call", "while" or "conditional"; empty: any other."""
   calls: tuple[str, ...]
-  """Computations that it runs: of a fusion, a loop, a branch."""
+  """Computations that it runs, or applies."""
   takes: tuple[str, ...]
   """What it refers to, operands among them."""
 
@@ -52,7 +56,8 @@ def part_of_instructions(text: str) -> dict[str, str]:
   An instruction is of the part that its op_name says; or else, a fusion, of
   the one most frequent in what it calls; or else, zeros and copies that the
   compiler added, of that of the first instruction that takes it; or else of
-  that of the loop, branch or call in whose body it stands.
+  that of the loop, branch or call in whose body it stands. A nameless call may
+  run all kinds of things, as one that became a CUDA graph does: it has none.
 
   Args:
     text: `compiled.as_text()`, with metadata.
@@ -72,10 +77,12 @@ def _read(text: str) -> Iterable[_Instruction]:
     elif match := _INSTRUCTION.match(line):
       op_name = _OP_NAME.search(line)
       calls = " ".join(m["names"] for m in _CALLED.finditer(line))
+      runs = _RUNS.search(match["rest"])
       yield _Instruction(
         match["name"],
         computation,
         parts.of(op_name["name"]) if op_name else None,
+        opcode=runs["opcode"] if runs else "",
         calls=tuple(_NAME.findall(calls)),
         takes=tuple(_REFERENCE.findall(match["rest"])),
       )
@@ -91,8 +98,10 @@ def _of_bodies(
       inside.setdefault(each.computation, Counter())[found[each.name]] += 1
   more = {}
   for each in instructions:
+    if each.opcode != "fusion" or each.name in found:
+      continue
     counts = sum((inside.get(c, Counter()) for c in each.calls), Counter())
-    if each.name not in found and counts:
+    if counts:
       more[each.name] = counts.most_common(1)[0][0]
   return more
 
@@ -103,7 +112,9 @@ def _of_takers(
   """Parts of what is made for an instruction that has one."""
   more, wanted_by = {}, {}
   for each in reversed(instructions):  # Operands stand in front of takers.
-    part = found.get(each.name) or wanted_by.get(each.name)
+    part = found.get(each.name)
+    if not part and each.opcode in ("", "fusion"):
+      part = wanted_by.get(each.name)
     if part:
       more[each.name] = part
       wanted_by |= dict.fromkeys(each.takes, part)

@@ -82,6 +82,11 @@ class Summary:
     return [f"a batch ahead of time: {batch:.2f} ms, its dedup {dedup:.2f} ms"]
 
   def _advice(self) -> list[str]:
+    if not self.work_ms_per_step:
+      return [
+        "The trace holds no instruction of a device; a GPU's counters may be "
+        "closed to this user"
+      ]
     if self.shares[UNATTRIBUTED] < _MUCH:
       return []
     return [
@@ -111,8 +116,9 @@ def make(
   by_part, nameless = _sort_out(trace.work, programs)
   work = math.fsum(trace.work.values())
   scale = busy / wall / work if work else 0.0  # Of work to shares of the wall.
-  waiting = spans.union(trace.busy + trace.marks[NEXT_BATCH])
-  shown = {INPUT: (spans.total(waiting) - busy) / wall}
+  waits = trace.marks[NEXT_BATCH] + trace.copies
+  taken = spans.total(spans.union(trace.busy + waits))
+  shown = {INPUT: (taken - busy) / wall}
   shown |= {p: by_part[p] * scale for p in parts.PARTS if p in by_part}
   shown[UNATTRIBUTED] = math.fsum(nameless.values()) * scale
   shown[IDLE] = max(1 - math.fsum(shown.values()), 0.0)  # Rounding apart.

@@ -21,6 +21,9 @@ STREAM, XLA_OPS = "Stream", "XLA Ops"
 TPU has them; on a GPU that is the former told again."""
 
 
+_FROM_HOST = "MemcpyH2D"
+
+
 class Op(NamedTuple):
   """An instruction of a program."""
 
@@ -39,6 +42,8 @@ class Trace(NamedTuple):
   """Time of each instruction, summed over threads, or streams and devices."""
   busy: list[spans.Interval]
   """When at least one instruction ran."""
+  copies: list[spans.Interval]
+  """When a device was sent something by the host: it is no work of a device."""
   marks: dict[str, list[spans.Interval]]
   """When the host was in a `jax.profiler.TraceAnnotation`, by its name."""
 
@@ -78,12 +83,17 @@ def of_planes(
   (within,) = found[window]
   ran = [each for each in _ran(planes, host) if _starts_in(each, within)]
   work: dict[Op, float] = collections.defaultdict(float)
+  busy, copies = [], []
   for each in ran:
-    work[each.span.what] += each.own
-  busy = ((each.span.start, each.span.end) for each in ran)
+    op = each.span.what
+    copy = op.name == _FROM_HOST and not op.module
+    (copies if copy else busy).append((each.span.start, each.span.end))
+    if not copy:
+      work[op] += each.own
   return Trace(
     dict(work),
     spans.clip(spans.union(busy), within),
+    spans.clip(spans.union(copies), within),
     {name: spans.clip(found[name], within) for name in (window, *marks)},
   )
 

@@ -41,6 +41,8 @@ ENTRY %main.1 (x.1: f32[4]) -> f32[4] {
   %fusion.2 = f32[4]{0} fusion(%x.1), calls=%fused_computation, @sparse_update/x
   %all-to-all.1 = f32[4]{0} all-to-all(%fusion.2), @routing/images.rows/x
   %while.1 = () while(%copy.1), condition=%condition.1, body=%body.1, @frozen/x
+  %call.1 = f32[4]{0} call(%x.1), to_apply=%fused_computation
+  %all-to-all.2 = f32[4]{0} all-to-all(%call.1), @routing/images.rows/x
   ROOT %step.1 = s32[] add(%x.1, %x.1), @add
 }
 """,
@@ -60,6 +62,8 @@ def test_names_fusions_loop_bodies_and_what_serves_them_have_a_part():
   assert found["copy.1"] == found["zeros.1"] == "ctr_net"
   # What a loop does for itself is the loop's.
   assert found["next.1"] == found["less.1"] == found["while.1"] == "frozen"
+  # A nameless call may run all kinds of parts.
+  assert "call.1" not in found
   assert "step.1" not in found
 
 

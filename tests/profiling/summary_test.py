@@ -17,13 +17,16 @@ def program(*parts):
   return "\n".join(["HloModule jit_step", "ENTRY %main () -> f32[] {", *lines])
 
 
-def made(work, *, busy, waits=(), wall=20, programs, steps=range(10, 12)):
+def made(
+  work, *, busy, waits=(), copies=(), wall=20, programs, steps=range(10, 12)
+):
   found = Trace(
     {
       Op(name, module, number): ms * MS
       for (name, module, number), ms in work.items()
     },
     [(start * MS, end * MS) for start, end in busy],
+    [(start * MS, end * MS) for start, end in copies],
     {
       summary.WINDOW: [(0.0, wall * MS)],
       summary.NEXT_BATCH: [(start * MS, end * MS) for start, end in waits],
@@ -36,7 +39,8 @@ def test_work_side_by_side_shares_the_time_in_which_devices_work():
   found = made(
     {("op.0", "jit_step", "1"): 24, ("op.1", "jit_step", "1"): 6},
     busy=[(0, 15)],
-    waits=[(10, 18)],  # Of 8 ms all but 3 are hidden.
+    waits=[(10, 17)],  # Of 7 ms all but 2 are hidden.
+    copies=[(12, 18)],  # So is what a device got, but for a third one.
     programs=[program("ctr_net", "routing")],
   )
   assert found.shares == pytest.approx(
@@ -51,7 +55,7 @@ def test_work_side_by_side_shares_the_time_in_which_devices_work():
   assert (found.first_step, found.steps) == (11, 2)
   assert found.ms_per_step == 10
   assert found.work_ms_per_step == 15
-  assert found.input_ms_per_step == 4
+  assert found.input_ms_per_step == 3.5
 
 
 def test_what_no_part_of_the_step_claims_is_unattributed():

@@ -91,12 +91,13 @@ def test_a_gpu_s_streams_count_once_and_the_host_s_threads_do_not():
   device = plane(
     "/device:GPU:0",
     Stream_13=[op("fusion.1", 10, 20), event("graph kernel", 30, 35)],
-    Stream_14=[op("all-to-all.1", 15, 25)],
+    Stream_14=[op("all-to-all.1", 15, 25), event("MemcpyH2D", 40, 45)],
     XLA_Ops=[op("fusion.1", 10, 20), op("all-to-all.1", 15, 25)],
   )
   work, found = read(host(one=[op("fusion.1", 1, 99)]), device)
   assert work == {"fusion.1": 10, "all-to-all.1": 10, "graph kernel": 5}
   assert found.busy == [(10, 25), (30, 35)]
+  assert found.copies == [(40, 45)]
   unnamed = trace.Op("graph kernel", module="", program="")
   assert found.work[unnamed] == 5
 
