@@ -39,6 +39,8 @@ BENCHMARKS = (
   "distinct --mode=features",
   "distinct --mode=pixels",
   "tiers",
+  "id_tier",
+  "step_profile",
   "input",
   "unified_cost",
   "steady",

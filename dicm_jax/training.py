@@ -1,4 +1,4 @@
-"""What trains an experiment: its batches and steps, as its config wants them."""
+"""What trains an experiment: batches and steps, as its config wants them."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
