@@ -16,6 +16,7 @@ import datetime
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -32,6 +33,7 @@ LIMIT_S = 3600.0
 BENCHMARKS = (
   "peers_step --rounds=12",
   "routing",
+  "chunks",
   "strategies",
   "strategies --cpu_devices=8",
   "table_size --table=ids",
@@ -136,17 +138,34 @@ def measure(program: Sequence[str], limit_s: float = LIMIT_S) -> Entry:
   """Runs a program and takes what its last line says."""
   start = time.perf_counter()
   try:
-    done = subprocess.run(
-      program, cwd=ROOT, capture_output=True, text=True, timeout=limit_s
-    )
-    found = result_of(done)
+    found = result_of(_run(program, limit_s))
   except subprocess.TimeoutExpired:
     found = {"failure": f"not done after {limit_s:.0f} s"}
+  except OSError as e:
+    found = {"failure": f"{program[0]} cannot be started: {e.strerror}"}
   return {
     "date": datetime.date.today().isoformat(),
     "seconds": round(time.perf_counter() - start, 1),
     **found,
   }
+
+
+def _run(program: Sequence[str], limit_s: float) -> subprocess.CompletedProcess:
+  """Runs it in a group of its own, so that none of its processes stays."""
+  with subprocess.Popen(
+    program,
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    start_new_session=True,
+  ) as running:
+    try:
+      out, err = running.communicate(timeout=limit_s)
+    except BaseException:
+      os.killpg(running.pid, signal.SIGKILL)
+      raise
+  return subprocess.CompletedProcess(program, running.returncode, out, err)
 
 
 def result_of(done: subprocess.CompletedProcess) -> Entry:
@@ -158,6 +177,7 @@ def result_of(done: subprocess.CompletedProcess) -> Entry:
   last = _last_line(done.stdout)
   try:
     result = json.loads(last)
+    results_table.check(result)
     return {"result": result | {"value": float(result["value"])}}
   except (ValueError, KeyError, TypeError):
     return {"failure": f"expected JSON with a value last, found: {last}"}
@@ -177,8 +197,10 @@ def read(results: pathlib.Path) -> dict[str, Entry]:
     return {}
   try:
     return dict(json.loads(results.read_text()))
-  except ValueError as e:
-    raise errors.InputError(f"{results}: expected JSON, found {e}") from e
+  except (ValueError, TypeError) as e:
+    raise errors.InputError(
+      f"{results}: expected JSON, entries by benchmark; found {e}"
+    ) from e
 
 
 def _write(path: pathlib.Path, text: str) -> None:

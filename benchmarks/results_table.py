@@ -60,6 +60,13 @@ def rows(
   return [_row((command, *_cells(f), entry["date"], where)) for f in figures]
 
 
+def check(result: Mapping[str, Any]) -> None:
+  """Raises KeyError or TypeError where the table lacks something to say."""
+  _place(result)
+  for figure in (result, *result.get("others", ())):
+    _cells(figure)
+
+
 def _cells(figure: Mapping[str, Any]) -> tuple[str, ...]:
   value, goal = figure["value"], figure.get("goal")
   return (

@@ -18,7 +18,7 @@ import jax
 
 from benchmarks import report
 from benchmarks.peers import workload
-from dicm_jax import command, experiment, train
+from dicm_jax import command, experiment, training
 
 WARM_UP = 20
 _COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -52,21 +52,25 @@ def compilations():
 
 
 def run(
-  x: experiment.Experiment, steps: int, *, warm_up: int = WARM_UP
+  x: experiment.Experiment,
+  steps: int,
+  *,
+  warm_up: int = WARM_UP,
+  asks_ahead: bool = False,
 ) -> Found:
   """Trains some steps after those that warm up."""
-  step = train.make_train_step(x.program, x.state)
+  trained = training.of(x, asks_ahead=asks_ahead)
   state = jax.tree.map(lambda leaf: leaf.copy(), x.state)
-  batches = x.batches(0, warm_up + steps)
+  batches = trained.batches(0, warm_up + steps)
   with compilations() as compiled:
     for _ in range(warm_up):
-      state, loss = step(state, x.content, next(batches))
+      state, loss = trained.step(state, next(batches))
       float(loss)
     before, start, idle = compiled(), time.perf_counter(), 0.0
     for batch, waited in _timed(batches):
       idle += waited if loss.is_ready() else 0.0
       last = loss
-      state, loss = step(state, x.content, batch)
+      state, loss = trained.step(state, batch)
       float(last)  # The loop reads each loss a step late.
     jax.block_until_ready(state)
     seconds = time.perf_counter() - start

@@ -77,17 +77,33 @@ def together(count: int, cores: Sequence[int]) -> dict:
     free.bind(("localhost", 0))
     port = free.getsockname()[1]
   with contextlib.ExitStack() as stack:
-    started = [
-      stack.enter_context(_start(count, me, port, cores[me % len(cores)]))
-      for me in range(count)
-    ]
-    # Before they are waited for: one may wait for another that is gone.
-    stack.callback(lambda: [process.kill() for process in started])
-    ends = [p.communicate(timeout=LIMIT_S)[0] for p in started]
-    codes = [p.returncode for p in started]
-  if any(codes):
-    raise RuntimeError(f"exit codes of {count} processes: {codes}")
-  return json.loads(ends[0][ends[0].index("{") :])  # Gloo speaks before.
+    started: list[subprocess.Popen] = []
+    for me in range(count):
+      process = _start(count, me, port, cores[me % len(cores)])
+      started.append(stack.enter_context(process))
+      stack.callback(process.kill)  # Before it is waited for.
+    codes = _exit_codes(started)
+    if any(codes):
+      raise RuntimeError(f"exit codes of {count} processes: {codes}")
+    said = started[0].communicate()[0]
+  return json.loads(said[said.index("{") :])  # Gloo speaks before.
+
+
+def _exit_codes(started: Sequence[subprocess.Popen]) -> list[int | None]:
+  """Those of processes of which all have ended, or one badly.
+
+  They are looked at together: one may wait for another that is gone.
+
+  Raises:
+    RuntimeError: they take too long.
+  """
+  deadline = time.monotonic() + LIMIT_S
+  while time.monotonic() < deadline:
+    codes = [process.poll() for process in started]
+    if any(codes) or None not in codes:
+      return codes
+    time.sleep(0.05)
+  raise RuntimeError(f"{len(started)} processes: not done after {LIMIT_S} s")
 
 
 def _start(count: int, me: int, port: int, core: int) -> subprocess.Popen:

@@ -4,13 +4,12 @@ import dataclasses
 from typing import Any
 
 from dicm_jax import config_tree, errors, optim
+from dicm_jax.model import backbone, nets, text_cnn
 from dicm_jax.model import config as model_config
-from dicm_jax.model import nets, text_cnn
 
 WARM_UP_MODES = ("none", "partial", "full")
 IMAGE_MODES = ("features", "pixels", "titles")
 TIERS = ("device", "host", "file")
-DTYPES = ("float32", "bfloat16")
 EXCHANGES = ("padded", "ragged")
 
 
@@ -91,8 +90,14 @@ class Image:
   their memory, and of a row only what a batch asks for goes there."""
 
   def __post_init__(self):
-    if self.dtype not in DTYPES:
-      raise errors.unknown_name("image.dtype", self.dtype, DTYPES)
+    if self.dtype not in backbone.DTYPES:
+      raise errors.unknown_name("image.dtype", self.dtype, backbone.DTYPES)
+    in_step = self.mode == "pixels" and self.backbone == backbone.TRAINED
+    if in_step and self.dtype != "float32":
+      raise errors.InputError(
+        "image.dtype: expected 'float32' where image.mode is 'pixels' and "
+        f"image.backbone 'trained', found {self.dtype!r}"
+      )
     if self.tier not in TIERS:
       raise errors.unknown_name("image.tier", self.tier, TIERS)
 

@@ -63,6 +63,7 @@ def _check_titles(config: config_lib.Config) -> None:
     ("image.backbone", text_cnn.NAME, image.backbone),
     ("image.cut", "", image.cut),
     ("image.weights", "", image.weights),
+    ("image.dtype", "float32", image.dtype),
     ("model.frozen_width", 0, model.frozen_width),
     ("model.output_activation", "linear", model.output_activation),
   )

@@ -33,6 +33,9 @@ def restore(workdir: pathlib.Path, mesh: str = "") -> Restored:
       or weights than the run's.
   """
   config = any_config.clicks_only(read_config(workdir, mesh), f"{workdir}")
+  # What is predicted does not depend on it, and a CPU knows no other.
+  train = dataclasses.replace(config.train, exchange="padded")
+  config = dataclasses.replace(config, train=train)
   x = experiment.build(config, restored=True)
   return Restored(config, x, newest(workdir, x.state, x.inputs))
 

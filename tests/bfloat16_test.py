@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dicm_jax import config as config_lib
 from dicm_jax import errors, train
 from dicm_jax.model import backbone
 from dicm_jax.planning import encoder
@@ -76,4 +75,3 @@ def test_a_plan_encodes_in_it_where_training_does():
 
   assert "bf16" in params_of(**PIXELS, **HALF)
   assert "bf16" not in params_of(**HALF)
-  assert config_lib.DTYPES == ("float32", "bfloat16")

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from dicm_jax import errors, experiment
+from dicm_jax import errors, experiment, loop, restore
 from dicm_jax.planning import encoder, shapes, traffic, workload
 from tests import toy
 from tests.sharding import ragged
@@ -27,9 +27,19 @@ def test_it_learns_what_a_padded_exchange_learns(mesh, monkeypatch):
   assert np.array_equal(found[0].ids, expected[0].ids)
 
 
-def test_a_cpu_is_refused():
+def test_cpus_are_refused_where_anything_travels():
   with pytest.raises(errors.InputError, match=r"train\.exchange: .*'padded'"):
-    toy.build(**RAGGED)
+    toy.build(1, 2, **RAGGED)
+  toy.build(**RAGGED)
+
+
+def test_a_cpu_reads_what_gpus_trained(tmp_path, monkeypatch):
+  toy.small_runs(monkeypatch)
+  config = toy.values(train__steps=2, **RAGGED)
+  loop.train_and_evaluate(config, tmp_path)
+  toy.small_runs(monkeypatch, devices=2)
+  found = restore.restore(tmp_path, mesh="1x2")
+  assert found.experiment.program.mesh.size == 2
 
 
 def test_a_plan_counts_rows_alone():

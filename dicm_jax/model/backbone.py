@@ -32,6 +32,9 @@ VERSION = 1
 TRAINED = "trained"
 """Stands for an encoder from a file of `encoder_file`."""
 
+DTYPES = ("float32", "bfloat16")
+"""Of an encoder's arithmetic."""
+
 Scaling = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
@@ -210,8 +213,8 @@ def make(
     errors.InputError: unknown name, cut or dtype, too small a picture, or
       weights that do not fit.
   """
-  if dtype not in ("float32", "bfloat16"):
-    raise errors.unknown_name("dtype", dtype, ("float32", "bfloat16"))
+  if dtype not in DTYPES:
+    raise errors.unknown_name("dtype", dtype, DTYPES)
   if name == TRAINED:
     if dtype != "float32":
       raise errors.InputError(

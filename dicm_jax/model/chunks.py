@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 
 CPU_ROWS, OTHER_ROWS = 1 << 14, 1 << 20
-"""Rows at a time. 64 float32 of 16 384 rows are 4 MB: on 2 cores with 2 MB of
-cache each, a step with 124 thousand pairs takes 112 ms in such chunks, 120 in
-chunks of twice as many rows, 179 with all at once (Intel Xeon, 2026-11). On a
-GPU chunks only bound the memory: there, as small ones cost two fifths."""
+"""Rows at a time. 64 float32 of 16 384 rows are 4 MB, the caches of two cores:
+`benchmarks/chunks.py` compares sizes. On a GPU, to which each chunk is a set of
+small programs, they only bound the memory."""
 
 
 _PLANNED: contextvars.ContextVar[str] = contextvars.ContextVar(

@@ -1,6 +1,7 @@
 """Bytes on one device, by part."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -88,11 +89,14 @@ def _activations(
 def _features(config: config_lib.Config, load: Workload, made: Shapes) -> int:
   """Bytes of features that the step itself makes, kept for the way back.
 
-  With those of the next batch, where they are made ahead.
+  With those of the next batch, where they are made ahead. A plan is of tables
+  on the devices; a batch that brings its own would hold that twice as well.
   """
   if config.image.mode != "pixels":
     return 0
   places = work.image_places(load)
+  chunk = min(config.image.chunk, places)
+  places = math.ceil(places / chunk) * chunk
   size = jnp.dtype(config.image.dtype).itemsize
   batches = 2 if config.train.ahead else 1
   return batches * places * made.encoder.width * size

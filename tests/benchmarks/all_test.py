@@ -55,6 +55,10 @@ def test_the_last_line_is_what_a_benchmark_found():
     ("import sys; sys.exit('no luck')", "exit code 1: no luck"),
     ("print(1); print()", "expected JSON with a value last, found: 1"),
     ("print('{}')", "expected JSON with a value last, found: {}"),
+    (
+      "print('{\"value\": 1}')",
+      'expected JSON with a value last, found: {"value": 1}',
+    ),
     ("pass", "expected JSON with a value last, found: "),
     ("import time; time.sleep(9)", "not done after 1 s"),
   ],

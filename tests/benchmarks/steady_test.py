@@ -14,6 +14,12 @@ def test_five_hundred_steps_compile_nothing():
 
 
 @pytest.mark.slow
+def test_nor_do_they_where_the_next_batch_is_asked_for():
+  found = steady.run(toy.build(), 500, warm_up=200, asks_ahead=True)
+  assert found.compiled == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("tier", ["device", "host"])
 def test_nor_do_they_on_a_mesh(tier):
   x = toy.build(2, 4, image__tier=tier)

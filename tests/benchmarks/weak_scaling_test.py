@@ -32,9 +32,11 @@ def test_fewer_cores_than_processes_are_told():
 
 def test_a_process_that_fails_is_told(monkeypatch):
   def start(count, me, port, core):
-    program = [sys.executable, "-c", f"import sys; sys.exit({me})"]
+    # One waits for another that is gone.
+    text = "sys.exit(3)" if me else "time.sleep(60)"
+    program = [sys.executable, "-c", f"import sys, time; {text}"]
     return subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
 
   monkeypatch.setattr(weak_scaling, "_start", start)
-  with pytest.raises(RuntimeError, match=r"2 processes: \[0, 1\]"):
+  with pytest.raises(RuntimeError, match=r"2 processes: \[None, 3\]"):
     weak_scaling.together(2, [0])
