@@ -39,7 +39,7 @@ def test_a_cpu_reads_what_gpus_trained(tmp_path, monkeypatch):
   loop.train_and_evaluate(config, tmp_path)
   toy.small_runs(monkeypatch, devices=2)
   found = restore.restore(tmp_path, mesh="1x2")
-  assert found.experiment.program.mesh.size == 2
+  assert found.x.program.mesh.size == 2
 
 
 def test_a_plan_counts_rows_alone():
