@@ -35,6 +35,8 @@ Rows = Int[np.ndarray, " W"]
 """The row behind each number of a window, EMPTY where there is none."""
 Pair = tuple[batch_lib.Batch, batch_lib.Batch]
 """A batch and the one that follows it, see `ahead`."""
+Step = Callable[[State, Pair], tuple[State, Any]]
+"""(state, pair) -> (state, loss)."""
 
 
 class Fetched(NamedTuple):
@@ -54,10 +56,8 @@ class HostIds:
   either state.
   """
 
-  def __init__(
-    self, mesh: Mesh, step: Callable[[State, Pair], tuple[State, Any]]
-  ):
-    """Wraps a step, (state, pair of batches) -> (state, loss)."""
+  def __init__(self, mesh: Mesh, step: Step):
+    """Wraps a train step that finds a batch's rows in its state."""
     self._mesh = mesh
     self._step = step
     self._patch = _make_patch(mesh)
@@ -65,8 +65,8 @@ class HostIds:
     self._table: host_table.HostTable | None = None
     self._last: tuple[Rows, list[jax.Array]] | None = None
     """The last step's window, which the host does not have yet."""
-    self._ahead: concurrent.futures.Future[Fetched | None] | None = None
-    """The next step's, as far as its batch is known."""
+    self._ahead: concurrent.futures.Future[Fetched] | None = None
+    """The window of the batch that follows."""
 
   def step(self, state: State, pair: Pair) -> tuple[State, Any]:
     """Trains on a pair's first batch; the state is given away."""
