@@ -99,6 +99,7 @@ class Recorder:
     if folder:
       for line in found.lines():
         _log.info("%s", line)
+      _log.info("its trace: %s", self._folder)
       workdir_lib.write_json(folder / workdir_lib.PROFILE, found.as_json())
     return self._task.finish(state, folder)
 
@@ -113,6 +114,7 @@ class Recorder:
     return summary_lib.make(
       trace.read(
         _newest(self._folder),
+        on_cpu=jax.default_backend() == "cpu",
         window=summary_lib.WINDOW,
         marks=(summary_lib.NEXT_BATCH,),
       ),
@@ -122,12 +124,10 @@ class Recorder:
     )
 
 
-@contextlib.contextmanager
-def _profiler(folder: pathlib.Path) -> Iterator[None]:
+def _profiler(folder: pathlib.Path) -> contextlib.AbstractContextManager:
   options = jax.profiler.ProfileOptions()
   options.python_tracer_level = 0  # Each call of Python would cost time.
-  with jax.profiler.trace(str(folder), profiler_options=options):
-    yield
+  return jax.profiler.trace(str(folder), profiler_options=options)
 
 
 def _shape(array: jax.Array | np.ndarray) -> jax.ShapeDtypeStruct:

@@ -1,9 +1,9 @@
 """What a profiler's trace says of a program: time by instruction, and when.
 
 Read by `jax.profiler.ProfileData`, whose planes, lines and events are told by
-names and "stats". On a GPU or TPU an event of a device's plane is an
-instruction that ran there. On a CPU the instructions run on the host's threads,
-and what one of them hands to the thread pool is its own too (pool.py).
+names and "stats". Where there is a device, an event of its plane is an
+instruction that ran there. On a CPU instructions run on the host's threads, and
+what one of them hands to the thread pool is its own too (pool.py).
 """
 
 import collections
@@ -16,11 +16,9 @@ import jax
 
 from dicm_jax.profiling import pool, spans
 
-STREAM, XLA_OPS = "Stream", "XLA Ops"
-"""Lines of a device's plane: what ran on a GPU's stream, and instructions, as a
-TPU has them; on a GPU that is the former told again."""
-
-
+_STREAM, _XLA_OPS = "Stream", "XLA Ops"
+"""Lines of a device's plane: what ran on a GPU's stream; instructions, on a GPU
+the former told again."""
 _FROM_HOST = "MemcpyH2D"
 
 
@@ -49,12 +47,13 @@ class Trace(NamedTuple):
 
 
 def read(
-  file: pathlib.Path, *, window: str, marks: Sequence[str] = ()
+  file: pathlib.Path, *, on_cpu: bool, window: str, marks: Sequence[str] = ()
 ) -> Trace:
   """Reads what happened in a window.
 
   Args:
     file: `*.xplane.pb`, as the profiler wrote it.
+    on_cpu: whether the host's threads run the instructions, or devices do.
     window: name of the annotation that spans the window.
     marks: names of the annotations to look for.
 
@@ -66,11 +65,15 @@ def read(
     # From Python 3.12 on jaxlib's types warn of a missing __module__ when they
     # are first used. Where warnings are errors, the process would crash.
     warnings.simplefilter("ignore", DeprecationWarning)
-    return of_planes(data.planes, window=window, marks=marks)
+    return of_planes(data.planes, on_cpu=on_cpu, window=window, marks=marks)
 
 
 def of_planes(
-  planes: Iterable[Any], *, window: str, marks: Sequence[str] = ()
+  planes: Iterable[Any],
+  *,
+  on_cpu: bool,
+  window: str,
+  marks: Sequence[str] = (),
 ) -> Trace:
   """As `read`, of the planes of `ProfileData`, or what looks like them."""
   planes = list(planes)
@@ -81,7 +84,9 @@ def of_planes(
       f"expected a trace with one annotation {window!r}, found {found[window]}"
     )
   (within,) = found[window]
-  ran = [each for each in _ran(planes, host) if _starts_in(each, within)]
+  # Where devices run them, the host's threads tell their names as well.
+  ran = _on_threads(host) if on_cpu else _on_devices(planes)
+  ran = [each for each in ran if _starts_in(each, within)]
   work: dict[Op, float] = collections.defaultdict(float)
   busy, copies = [], []
   for each in ran:
@@ -98,22 +103,23 @@ def of_planes(
   )
 
 
-def _ran(planes, host) -> list[spans.Nested]:
+def _on_threads(host) -> list[spans.Nested]:
+  lines = [line for plane in host for line in plane.lines]
+  return pool.ran([list(line.events) for line in lines], _op)
+
+
+def _on_devices(planes) -> list[spans.Nested]:
   devices = [p for p in planes if p.name.startswith("/device:")]
   lines = [line for plane in devices for line in _op_lines(plane)]
-  on_devices = [
+  return [
     each for line in lines for each in spans.nest(map(_on_device, line.events))
   ]
-  # Where there are devices, the host has their programs' names as well.
-  return on_devices or pool.ran(
-    [list(line.events) for plane in host for line in plane.lines], _op
-  )
 
 
 def _op_lines(plane) -> list[Any]:
   """The lines that hold each instruction once."""
   lines = list(plane.lines)
-  for name in (STREAM, XLA_OPS):
+  for name in (_STREAM, _XLA_OPS):
     found = [line for line in lines if line.name.startswith(name)]
     if found:
       return found

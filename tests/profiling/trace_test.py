@@ -36,8 +36,8 @@ def host(*events, start=0, end=100, **threads):
   return plane("/host:CPU", python=own, **threads)
 
 
-def read(*planes, marks=()):
-  found = trace.of_planes(planes, window=WINDOW, marks=marks)
+def read(*planes, on_cpu=True, marks=()):
+  found = trace.of_planes(planes, on_cpu=on_cpu, window=WINDOW, marks=marks)
   return {each.name: time for each, time in found.work.items()}, found
 
 
@@ -94,7 +94,7 @@ def test_a_gpu_s_streams_count_once_and_the_host_s_threads_do_not():
     Stream_14=[op("all-to-all.1", 15, 25), event("MemcpyH2D", 40, 45)],
     XLA_Ops=[op("fusion.1", 10, 20), op("all-to-all.1", 15, 25)],
   )
-  work, found = read(host(one=[op("fusion.1", 1, 99)]), device)
+  work, found = read(host(one=[op("fusion.1", 1, 99)]), device, on_cpu=False)
   assert work == {"fusion.1": 10, "all-to-all.1": 10, "graph kernel": 5}
   assert found.busy == [(10, 25), (30, 35)]
   assert found.copies == [(40, 45)]
@@ -109,10 +109,16 @@ def test_a_device_without_streams_tells_its_instructions():
     XLA_Modules=[event("jit_step", 10, 50)],
     XLA_Ops=[op("%while.1", 10, 50), op("%dot.1", 20, 30)],
   )
-  work, _ = read(host(), device)
+  work, _ = read(host(), device, on_cpu=False)
   assert work == {"while.1": 30, "dot.1": 10}
+
+
+def test_a_gpu_that_tells_nothing_is_not_taken_for_a_cpu():
+  work, found = read(host(one=[op("fusion.1", 10, 20)]), on_cpu=False)
+  assert not work
+  assert not found.busy
 
 
 def test_a_trace_without_its_window_is_no_trace_of_ours():
   with pytest.raises(ValueError, match="'window'"):
-    trace.of_planes([plane("/host:CPU", python=[])], window=WINDOW)
+    read(plane("/host:CPU", python=[]))
