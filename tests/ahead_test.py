@@ -49,7 +49,7 @@ def test_content_that_batches_bring_is_asked_for_in_its_own_batch(mode):
 def test_rounds_after_the_first_are_made_in_the_step(monkeypatch):
   routes = capacity.routes
   monkeypatch.setattr(
-    capacity, "routes", lambda *asked: routes(2, 2, *asked[2:])
+    capacity, "routes", lambda *asked, **more: routes(2, 2, *asked[2:], **more)
   )
   x = toy.build(1, 4, **PIXELS)
   assert x.program.image_route.capacity == 2
