@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmarks import report, table_size
 from benchmarks.peers import runs, workload
+from dicm_jax import experiment, train
 from dicm_jax.model import chunks
 
 SIZES = (1 << 12, 1 << 14, 1 << 15, 1 << 16)
@@ -31,6 +32,8 @@ def main() -> None:
   made = [InChunks(size, runs.ours(x)) for size in sizes]
   times = table_size.take_turns(made, rounds=rounds)
   ratios = times[:, :1] / times
+  room = [temporary_bytes(x, size) for size in sizes[:2]]
+  print(f"memory of a step beside its arguments: {room} bytes")
   for size, column, ratio in zip(sizes, times.T, ratios.T, strict=True):
     print(
       table_size.line(f"{size:>13,} rows", column)
@@ -47,10 +50,20 @@ def main() -> None:
     details={
       "rows": sizes,
       "median_ms": [float(1e3 * np.median(c)) for c in times.T],
+      "temporary_bytes": room,
       "rounds": rounds,
       "sizes": workload.sizes(x),
     },
   )
+
+
+def temporary_bytes(x: experiment.Experiment, size: int) -> int:
+  """What a step compiled for such chunks takes besides its arguments."""
+  with mock.patch.object(chunks, "rows_at_a_time", lambda: size):
+    step = train.make_train_step(x.program, x.state)
+    batch = next(x.batches(0, 1))
+    compiled = step.lower(x.state, x.content, batch).compile()
+  return compiled.memory_analysis().temp_size_in_bytes
 
 
 @dataclasses.dataclass
