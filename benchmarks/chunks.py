@@ -63,7 +63,9 @@ def temporary_bytes(x: experiment.Experiment, size: int) -> int:
     step = train.make_train_step(x.program, x.state)
     batch = next(x.batches(0, 1))
     compiled = step.lower(x.state, x.content, batch).compile()
-  return compiled.memory_analysis().temp_size_in_bytes
+  found = compiled.memory_analysis()
+  assert found is not None
+  return found.temp_size_in_bytes
 
 
 @dataclasses.dataclass
