@@ -39,14 +39,12 @@ def main() -> None:
       table_size.line(f"{size:>13,} rows", column)
       + f", all at once / this: {np.median(ratio):.3f}"
     )
+  low, middle, high = runs.quartiles(ratios[:, 1])
   report.emit(
-    value=float(np.median(ratios[:, 1])),
+    value=middle,
     unit="time of a step with all pairs at once / in chunks",
     goal=None,
-    spread=(
-      float(np.quantile(ratios[:, 1], 0.25)),
-      float(np.quantile(ratios[:, 1], 0.75)),
-    ),
+    spread=(low, high),
     details={
       "rows": sizes,
       "median_ms": [float(1e3 * np.median(c)) for c in times.T],

@@ -21,6 +21,7 @@ import jax
 import numpy as np
 
 from benchmarks import report, table_size, variants
+from benchmarks.peers import runs as runs_lib
 from dicm_jax import command, experiment, optim, training
 from dicm_jax import state as state_lib
 from dicm_jax.data import click_log
@@ -39,14 +40,14 @@ def main(argv: list[str]) -> None:
   for tier, column in zip(optim.TIERS, times.T, strict=True):
     print(table_size.line(f"{tier:8}", column))
   ratios = times[:, 1] / times[:, 0]
-  low, high = np.percentile(ratios, (25, 75))
+  low, middle, high = runs_lib.quartiles(ratios)
   on_host = runs[1]
   report.emit(
-    value=float(np.median(ratios)),
+    value=middle,
     unit="time of a step with the ID table on the host / on the device",
     goal=None,
+    spread=(low, high),
     details={
-      "quartiles": [float(low), float(high)],
       "median_ms": [float(1e3 * np.median(column)) for column in times.T],
       "batch_size": BATCH,
       "table_bytes": sum(a.nbytes for a in state_lib.rows_of(on_host.x.state)),
