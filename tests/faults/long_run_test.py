@@ -56,9 +56,10 @@ def test_looks_at_a_living_process(tmp_path):
 
 @needs_proc
 @pytest.mark.slow
-def test_run_holds_no_more_files_and_threads_as_it_goes():
-  found, seen = long_run.run(steps=1200)
+def test_run_holds_no_more_of_anything_as_it_goes():
+  found, seen = long_run.run(steps=5000)
   assert seen["looks"] > 20
-  assert found.more_files <= 2 and found.more_threads <= 0
-  # Short runs measure memory coarsely; the script with its 20 000 steps finely.
-  assert found.mb_per_1000_steps < 60
+  assert found.more_files <= 2 and found.more_threads <= 2
+  # The first checkpoints leave their buffers behind: a short run measures
+  # coarsely, the script with its 20 000 steps to less than 1.
+  assert found.mb_per_1000_steps < 15
