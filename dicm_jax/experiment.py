@@ -159,12 +159,7 @@ def build(
   kind = content.kind(config)  # VGG16 takes seconds: last of the checks.
   data = load_data(config.data) if data is None else data
   kind.check(data, model)
-  layout = layout_of(
-    model,
-    data.features,
-    windowed=config.image.tier != content.DEVICE,
-    ids_windowed=ids_on_host,
-  )
+  layout = layout_of(config, data.features)
   drop = id_dropout.at_random(
     config.train.id_dropout,
     config.train.id_dropout_fields,
@@ -260,20 +255,17 @@ def _inverse_counts(
 
 
 def layout_of(
-  model: model_config.ModelConfig,
-  features: tuple[click_log.Feature, ...],
-  *,
-  windowed: bool = False,
-  ids_windowed: bool = False,
+  config: config_lib.Config, features: tuple[click_log.Feature, ...]
 ) -> layout_lib.Layout:
-  """What a batch holds for a model."""
+  """What a batch holds."""
+  model = config.model
   return layout_lib.Layout(
     features=features,
     ad_images=model.sees_ad or model.sees_behaviours,
     behaviour_images=model.sees_behaviours,
     past_ids=nets.attends_to_ids(model),
-    windowed=windowed,
-    ids_windowed=ids_windowed,
+    windowed=config.image.tier != content.DEVICE,
+    ids_windowed=config.sparse_optimizer.tier == optim.HOST,
   )
 
 

@@ -20,7 +20,7 @@ from absl import app, flags
 import jax
 from ml_collections import config_flags
 
-from dicm_jax import any_config, command, errors, experiment, hardware, optim
+from dicm_jax import any_config, command, errors, experiment, hardware
 from dicm_jax import config as config_lib
 from dicm_jax.data import click_log, feature_files
 from dicm_jax.planning import advice, encoder, forecast, plan_text, workload
@@ -96,17 +96,6 @@ def check(config: config_lib.Config, devices: int) -> None:
     raise errors.InputError(f"--devices: expected >= 1, found {devices}")
   table.check_owners(devices)
   experiment.check_batch_size(config.train.batch_size, devices)
-  image = config.image
-  if image.mode == "titles" or image.tier != "device":
-    raise errors.InputError(
-      "a plan is of image.mode='features' or 'pixels' with "
-      f"image.tier='device'; found {image.mode!r} with {image.tier!r}"
-    )
-  if config.sparse_optimizer.tier != optim.DEVICE:
-    raise errors.InputError(
-      "a plan is of sparse_optimizer.tier='device'; found "
-      f"{config.sparse_optimizer.tier!r}"
-    )
 
 
 def _stated() -> dict[str, int]:

@@ -20,6 +20,8 @@ WINDOWS = (1, 2, 3)
 """Words that a filter sees. Queries are short: Kim has 3 to 5 for sentences."""
 FILTERS = 32
 """Of each window."""
+NUMBERS_A_WORD = WORD_WIDTH + len(WINDOWS) * FILTERS
+"""Embedding and responses of one word of a text."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

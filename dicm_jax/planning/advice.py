@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from dicm_jax import config as config_lib
+from dicm_jax import content, optim
 from dicm_jax.hardware import Hardware
 from dicm_jax.planning.forecast import Plan
 from dicm_jax.sharding import table
@@ -65,6 +66,8 @@ def _for_images(
 ) -> Iterator[str]:
   if not plan.load.served_images or config.model.images == "none":
     return
+  if config.image.tier != content.DEVICE:
+    return
   row = held * plan.load.server / plan.load.image_rows
   needed = row * plan.load.served_images
   yield (
@@ -87,6 +90,8 @@ def _for_rows(
   rows: float,
   slots: float,
 ) -> Iterator[str]:
+  if config.sparse_optimizer.tier == optim.HOST:
+    return
   held = (rows + slots) * plan.load.devices
   moved = held / plan.load.id_rows * plan.load.served_ids
   yield (

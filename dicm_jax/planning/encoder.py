@@ -1,4 +1,4 @@
-"""The frozen encoder of a config without its weights: shapes are enough."""
+"""What makes features of a config's content, by shapes: no weights are read."""
 
 from collections.abc import Callable
 import dataclasses
@@ -20,7 +20,7 @@ class Encoder:
   """What a plan must know of an encoder."""
 
   width: int
-  """F, numbers of an image's frozen features."""
+  """F, numbers of an image's frozen features, or of a title's words."""
   image_size: int
   """Side of the pictures in pixels; 0: there are none."""
   params: PyTree
@@ -39,6 +39,9 @@ def of_config(config: config_lib.Config, width: int = 0) -> Encoder:
     InputError: there is no such encoder or cut, or the width is unknown.
   """
   image = config.image
+  if image.mode == "titles":  # Its layers take them as they are.
+    length = config.text.length
+    return Encoder(width=length, image_size=0, params=None, apply=None)
   if image.backbone == feature_files.PRECOMPUTED:
     if not width:
       raise errors.InputError(

@@ -2,8 +2,9 @@
 
 The time of a part is the larger of its arithmetic and of its reading and
 writing (the roofline, https://doi.org/10.1145/1498765.1498785); parts follow
-one another, and nothing travels behind the arithmetic's back. Making batches is
-left out: it runs ahead, on the host.
+one another, and nothing travels between devices behind the arithmetic's back.
+Rows of tables on the host do, a step ahead. Making batches is left out: it runs
+ahead as well, on the host.
 """
 
 import dataclasses
@@ -32,12 +33,14 @@ class Plan:
   flops: dict[str, float]
   seconds: dict[str, float]
   """By part of the work, and `travel`."""
+  host_s: float
+  """To bring up the next step's rows meanwhile, and these back."""
   parameters: int
   """Dense ones."""
 
   @property
   def step_s(self) -> float:
-    return math.fsum(self.seconds.values())
+    return max(math.fsum(self.seconds.values()), self.host_s)
 
 
 def make(
@@ -57,6 +60,7 @@ def make(
     sent = traffic.of_step(config, load, made)
     flops = work.of_step(config, load, made)
     moved = _moved(config, load, made)
+    brought = math.fsum(memory.brought_up(config, load, made).values())
   seconds = {
     part: max(
       amount / (hardware.flops * hardware.attained),
@@ -71,6 +75,8 @@ def make(
     sent=sent,
     flops=flops,
     seconds=seconds | {"travel": travel},
+    # Both ways at once: no more comes back than goes up.
+    host_s=brought / (hardware.host_bytes_per_s * hardware.attained),
     parameters=traffic.num_parameters(made),
   )
 

@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import optax
 
 from dicm_jax import config as config_lib
-from dicm_jax import optim
+from dicm_jax import content, optim
+from dicm_jax import state as state_lib
+from dicm_jax.model import text_cnn
 from dicm_jax.planning import shapes, work
 from dicm_jax.planning.shapes import Shapes
 from dicm_jax.planning.workload import Workload
+from dicm_jax.sharding import table
 
 FLOAT_BYTES = 4
 
@@ -24,6 +27,10 @@ class Memory:
   """By part: tables, parameters and the batch, to the byte."""
   activations: float
   """An estimate of what a step needs besides."""
+  ahead: float
+  """The next batch, and rows that the host brings up with it."""
+  host: dict[str, float]
+  """Tables that lie in the hosts' memory, all hosts together."""
 
   @property
   def arguments(self) -> float:
@@ -32,7 +39,7 @@ class Memory:
 
   @property
   def total(self) -> float:
-    return self.arguments + self.activations
+    return self.arguments + self.activations + self.ahead
 
 
 def of_step(config: config_lib.Config, load: Workload, made: Shapes) -> Memory:
@@ -49,10 +56,44 @@ def of_step(config: config_lib.Config, load: Workload, made: Shapes) -> Memory:
     "dense slots, scaling": shapes.num_bytes(replicated),
     "batch": shapes.num_bytes(made.batch) / load.devices,
   }
+  brought = brought_up(config, load, made)
   return Memory(
     parts={name: float(size) for name, size in parts.items()},
     activations=float(_activations(config, load, made)),
+    ahead=parts["batch"] + sum(brought.values()),
+    host=_on_host(load, made, brought),
   )
+
+
+def brought_up(
+  config: config_lib.Config, load: Workload, made: Shapes
+) -> dict[str, float]:
+  """Bytes of rows that the host brings up to a device for a step, by table."""
+  state, found = made.state, {}
+  if config.sparse_optimizer.tier == optim.HOST:
+    rows = state_lib.rows_of(state)
+    found["ID table and slots"] = shapes.num_bytes(rows) / load.devices
+  if config.image.tier != content.DEVICE:
+    rows = made.content.table
+    found["image table"] = shapes.num_bytes(rows) / load.server
+  return found
+
+
+def _on_host(
+  load: Workload, made: Shapes, brought: dict[str, float]
+) -> dict[str, float]:
+  """Bytes of whole tables of which a step's rows are brought up."""
+  content_rows = math.prod(made.content.table.shape[:2])
+  all_over_some = {
+    # Its rows lie in buckets there as well.
+    "ID table and slots": table.slots(load.id_rows) / made.state.ids.shape[1],
+    "image table": load.image_rows / content_rows,
+  }
+  devices = {"ID table and slots": load.devices, "image table": load.server}
+  return {
+    name: size * devices[name] * all_over_some[name]
+    for name, size in brought.items()
+  }
 
 
 def _slots(slots: optax.OptState, ids) -> tuple[list, list]:
@@ -76,6 +117,8 @@ def _activations(
   model, room = config.model, load.room
   hidden = sum(model.image_widths) * (2 if model.separate else 1)
   chunk = min(config.image.chunk, work.image_places(load))
+  if config.image.mode == "titles":
+    hidden = made.encoder.width * text_cnn.NUMBERS_A_WORD
   numbers = chunk * (made.encoder.width + hidden)
   ids = room["id_rows"] + work.id_places(load)
   images = room["image_rows"] + work.image_places(load)
@@ -89,8 +132,7 @@ def _activations(
 def _features(config: config_lib.Config, load: Workload, made: Shapes) -> int:
   """Bytes of features that the step itself makes, kept for the way back.
 
-  With those of the next batch, where they are made ahead. A plan is of tables
-  on the devices; a batch that brings its own would hold that twice as well.
+  With those of the next batch, where they are made ahead.
   """
   if config.image.mode != "pixels":
     return 0

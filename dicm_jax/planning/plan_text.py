@@ -20,8 +20,10 @@ def of_plan(plan: Plan, hardware: Hardware) -> list[str]:
   out += [_line(name, size) for name, size in held.parts.items()]
   out += [
     _line("activations (an estimate)", held.activations),
+    _line("brought ahead, for the next step", held.ahead),
     f"{_line('all', held.total)}   of {hardware.memory_bytes:,.0f}",
     "",
+    *_of_host(plan),
     _head("sent by one device in a step", "bytes", "lower bound"),
   ]
   out += [
@@ -37,9 +39,21 @@ def of_plan(plan: Plan, hardware: Hardware) -> list[str]:
     f"  {name:<40}{plan.flops.get(name, 0) / 1e6:>20,.1f}{1e3 * s:>16.3f}"
     for name, s in plan.seconds.items()
   ]
+  if held.host:
+    name = "meanwhile, between host and device"
+    out.append(f"  {name:<40}{'':>20}{1e3 * plan.host_s:>16.3f}")
   rate = load.batch_size / plan.step_s
   step = f"{1e3 * plan.step_s:.3f} ms a step, {rate:,.0f} samples a second"
   return [*out, "", f"predicted: {step}"]
+
+
+def _of_host(plan: Plan) -> list[str]:
+  """Tables of which the devices have a step's rows only."""
+  held = plan.memory.host
+  if not held:
+    return []
+  lines = [_line(name, size) for name, size in held.items()]
+  return [_head("on all hosts together", "bytes"), *lines, ""]
 
 
 def of_splits(plans: Sequence[Plan], hardware: Hardware) -> list[str]:

@@ -50,7 +50,7 @@ def of_step(
     config.seed,
     config.model,
     load.fields,
-    functools.partial(embed.image_layers, encoder.width, config.model),
+    _layers(config, encoder),
   )
   return Shapes(
     state=_state(config, load, encoder, jax.eval_shape(first_params)),
@@ -62,18 +62,25 @@ def of_step(
   )
 
 
+def _layers(config: config_lib.Config, encoder: encoder_lib.Encoder):
+  """Makes the owners' layers, of `rngs`."""
+  if config.image.mode == "titles":
+    return functools.partial(embed.title_layers, config.text, config.model)
+  return functools.partial(embed.image_layers, encoder.width, config.model)
+
+
 def program(
   config: config_lib.Config, load: Workload, made: Shapes, mesh: Mesh
 ) -> Program:
   """The program of such a step, to be compiled on a mesh that is there.
 
   Args:
-    config: with image.mode=features and no adaptive L2, which need numbers.
+    config: without pixels and adaptive L2, which need numbers.
     load: the workload.
     made: its shapes.
     mesh: of as many devices.
   """
-  assert config.image.mode == "features"
+  assert config.image.mode != "pixels"
   groups = (load.id_group, load.image_group)
   id_route, image_route = capacity.routes(
     *groups,
@@ -121,7 +128,7 @@ def on_mesh(made: Shapes, mesh: Mesh) -> tuple:
 
 
 def _state(config, load: Workload, encoder, params) -> state_lib.State:
-  slots = table.slots(load.id_rows)
+  slots = table.slots(load.id_rows_there)
   ids = _floats(table.BUCKETS, slots, config.model.id_width)
   dense = optim.make_dense(config.dense_optimizer)
   return state_lib.State(
@@ -145,7 +152,9 @@ def _id_slots(config: optim.SparseConfig, ids) -> PyTree:
   return counts, slots
 
 
-def _standard(config: config_lib.Config, width: int) -> embed.Standard:
+def _standard(config: config_lib.Config, width: int) -> embed.Standard | None:
+  if config.image.mode == "titles":
+    return None
   model = config.model
   whitened = model.frozen_width > 0 and not model.stored
   whiten = _floats(width, model.frozen_width) if whitened else None
@@ -153,7 +162,9 @@ def _standard(config: config_lib.Config, width: int) -> embed.Standard:
 
 
 def _content(config, load: Workload, encoder) -> state_lib.Content:
-  lead = (table.BUCKETS, table.slots(load.image_rows))
+  lead = (table.BUCKETS, table.slots(load.image_rows_there))
+  if config.image.mode == "titles":
+    return state_lib.Content(_ints(*lead, encoder.width), None)
   if config.image.mode == "features":
     rows: Any = Shape((*lead, encoder.width), jnp.dtype(config.image.dtype))
     return state_lib.Content(rows, None)

@@ -23,9 +23,9 @@ class OfImages:
   """FLOPs of one image at its owner."""
 
   encode: float
-  """The frozen encoder; 0 where the table holds its output."""
+  """The frozen encoder; 0 where the table holds what the layers take."""
   answer: float
-  """From features to the vector that travels."""
+  """From there to the vector that travels."""
   pull_back: float
   """The gradient of the trained layers, the forward pass made anew."""
 
@@ -96,22 +96,25 @@ def loops_once(
 def of_images(config: config_lib.Config, made: Shapes) -> OfImages:
   """FLOPs of an image, a chunk's divided by its images."""
   chunk, encoder = config.image.chunk, made.encoder
-  features = jax.ShapeDtypeStruct((chunk, encoder.width), jnp.float32)
+  titles = config.image.mode == "titles"
+  rows = jax.ShapeDtypeStruct(
+    (chunk, encoder.width), jnp.int32 if titles else jnp.float32
+  )
   params, standard = made.state.dense["embed"], made.state.standard
 
-  def trained(params, standard, features):
+  def trained(params, standard, rows):
     layers = nnx.merge(made.embed_def, params)
-    return layers(embed.standardise(standard, features))
+    return layers(embed.taken(standard, rows))
 
-  def answer(params, standard, features):
-    frozen = embed.frozen_head(config.model, standard, features)
-    return trained(params, standard, features), frozen
+  def answer(params, standard, rows):
+    frozen = embed.frozen_head(config.model, standard, rows)
+    return trained(params, standard, rows), frozen
 
-  def pull_back(params, standard, features, gradients):
-    _, pull = jax.vjp(lambda p: trained(p, standard, features), params)
+  def pull_back(params, standard, rows, gradients):
+    _, pull = jax.vjp(lambda p: trained(p, standard, rows), params)
     return pull(gradients)
 
-  arguments = (params, standard, features)
+  arguments = (params, standard, rows)
   trains = config.model.trained_width > 0
   gradients = jax.eval_shape(trained, *arguments)
   return OfImages(

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from dicm_jax import capacity, experiment
+from dicm_jax import capacity, content, experiment, optim
 from dicm_jax import config as config_lib
 from dicm_jax.data import click_log, pipeline, room
 from dicm_jax.model import inputs as inputs_lib
@@ -53,6 +53,16 @@ class Workload:
   def devices(self) -> int:
     return self.worker * self.server
 
+  @property
+  def id_rows_there(self) -> int:
+    """ID rows on the devices while a step runs: all, or those it asks for."""
+    return self.room.get("id_window", self.id_rows)
+
+  @property
+  def image_rows_there(self) -> int:
+    """Image rows on the devices while a step runs."""
+    return self.room.get("content_rows", self.image_rows)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Stated:
@@ -79,7 +89,7 @@ def probe(
   config: config_lib.Config, data: click_log.Dataset, devices: int
 ) -> list[pipeline.Probed]:
   """Slices of the batches that training looks at first."""
-  layout = experiment.layout_of(config.model, data.features)
+  layout = experiment.layout_of(config, data.features)
   order = pipeline.shuffled(data.train, config.seed, config.train.batch_size)
   return pipeline.probe(data.train, order, layout, num_devices=devices)
 
@@ -100,7 +110,7 @@ def measured(
     worker: devices along `worker`.
     server: devices along `server`; the batch can be cut for all of them.
   """
-  layout = experiment.layout_of(config.model, data.features)
+  layout = experiment.layout_of(config, data.features)
   log = data.train
   id_group, image_group = capacity.largest_groups(probed, worker, server)
   ids = [piece.id_rows for piece in probed]
@@ -198,4 +208,10 @@ def _sizes(
     "image_pairs": pairs if model.sees_behaviours else 0,
     "id_pairs": pairs if nets.attends_to_ids(model) else 0,
   }
+  if config.image.tier != content.DEVICE:
+    found["content_rows"] = of.distinct_images
+  if config.sparse_optimizer.tier == optim.HOST:
+    # Numbers go round among the owners, up to the one that has most rows.
+    most = largest_of(of.distinct_ids / devices, trials=_PROBED * devices)
+    found["id_window"] = devices * most
   return {name: math.ceil(size) for name, size in found.items()}

@@ -3,6 +3,7 @@
 import jax
 import pytest
 
+from dicm_jax import state as state_lib
 from dicm_jax.planning import memory, traffic, work
 from dicm_jax.sharding import ledger
 from tests.planning import plans
@@ -16,14 +17,14 @@ EXACT = 0.002
 """Exact but for a few scalars, and arguments that a net does not look at."""
 
 everywhere = pytest.mark.parametrize("mesh", MESHES, ids=str)
-both = pytest.mark.parametrize("kind", ["default", "other"])
+all_kinds = pytest.mark.parametrize("kind", plans.KINDS)
 
 
 def near(expected: float, share: float = EXACT):
   return pytest.approx(expected, rel=share)
 
 
-@both
+@all_kinds
 @everywhere
 def test_arguments_and_outputs_of_a_device_are_as_planned(kind, mesh):
   made = plans.planned(kind, *mesh)
@@ -36,7 +37,7 @@ def test_arguments_and_outputs_of_a_device_are_as_planned(kind, mesh):
   assert found.output_size_in_bytes == near(held.arguments - frozen)
 
 
-@both
+@all_kinds
 @everywhere
 def test_activations_are_of_the_size_estimated(kind, mesh):
   made = plans.planned(kind, *mesh)
@@ -47,7 +48,7 @@ def test_activations_are_of_the_size_estimated(kind, mesh):
   assert 0.5 < held.activations / found.temp_size_in_bytes < 2
 
 
-@both
+@all_kinds
 @everywhere
 def test_flops_are_as_planned_each_loop_once(kind, mesh):
   made = plans.planned(kind, *mesh)
@@ -56,7 +57,7 @@ def test_flops_are_as_planned_each_loop_once(kind, mesh):
   assert found["flops"] == near(planned, SHARE)
 
 
-@both
+@all_kinds
 @everywhere
 def test_each_collective_sends_what_was_planned(kind, mesh):
   made = plans.planned(kind, *mesh)
@@ -83,3 +84,26 @@ def test_the_true_arguments_have_the_planned_shapes():
   assert shapes_in(planned.state) == shapes_in(x.state)
   assert shapes_in(planned.content) == shapes_in(x.content)
   assert shapes_in(planned.batch) == shapes_in(next(x.batches(0, 1)))
+
+
+def test_the_devices_see_as_many_rows_of_the_hosts_tables_as_planned():
+  x = plans.host_experiment(2, 2)
+  made = plans.planned("host", 2, 2)
+  state, batch = next(x.with_rows(x.state, x.batches(0, 1)))
+  rows = map(jax.typeof, state_lib.rows_of(state))
+  planned = state_lib.rows_of(made.shapes.state)
+  assert [(r.shape, r.dtype) for r in rows] == [
+    (p.shape, p.dtype) for p in planned
+  ]
+  assert batch.content.shape == made.shapes.content.table.shape
+
+  held = memory.of_step(made.config, made.load, made.shapes)
+  brought = memory.brought_up(made.config, made.load, made.shapes)
+  assert brought["image table"] == held.parts["image table"]
+  assert brought["ID table and slots"] == (
+    held.parts["ID table"] + held.parts["ID optimiser slots"]
+  )
+  assert held.ahead == held.parts["batch"] + sum(brought.values())
+  all_rows = sum(r.nbytes for r in state_lib.rows_of(x.state))
+  assert held.host["ID table and slots"] == all_rows
+  assert held.host["image table"] == x.held.everything().nbytes

@@ -26,6 +26,13 @@ OTHER = {
   "image.chunk": 64,
 }
 """Another net, aggregator, pair of optimisers and batch."""
+HOST = OTHER | {"image.tier": "host", "sparse_optimizer.tier": "host"}
+"""The same, whose tables lie on the host."""
+TITLES = OTHER | {
+  "image.mode": "titles",
+  "image.backbone": "text_cnn",
+  "model.frozen_width": 0,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,22 +54,42 @@ def default() -> tuple[config_lib.Config, click_log.Dataset]:
 @functools.cache
 def other() -> tuple[config_lib.Config, click_log.Dataset]:
   """A config with other values and data with lists, weights and numbers."""
-  return toy.values(**_changed()), toy.dataset()
+  return toy.values(**_changed(OTHER)), toy.dataset()
+
+
+@functools.cache
+def host() -> tuple[config_lib.Config, click_log.Dataset]:
+  """As `other`, but that the devices see a step's rows only."""
+  return toy.values(**_changed(HOST)), toy.dataset()
+
+
+@functools.cache
+def titles() -> tuple[config_lib.Config, click_log.Dataset]:
+  """Titles in place of pictures."""
+  return toy.values(**_changed(TITLES)), toy.dataset()
+
+
+KINDS = {"default": default, "other": other, "host": host, "titles": titles}
 
 
 def other_experiment(worker: int, server: int) -> experiment.Experiment:
   """The experiment of `other`, with its numbers."""
-  return toy.build(worker, server, **_changed())
+  return toy.build(worker, server, **_changed(OTHER))
 
 
-def _changed() -> dict:
-  return {key.replace(".", "__"): value for key, value in OTHER.items()}
+def host_experiment(worker: int, server: int) -> experiment.Experiment:
+  """The experiment of `host`."""
+  return toy.build(worker, server, **_changed(HOST))
+
+
+def _changed(values: dict) -> dict:
+  return {key.replace(".", "__"): value for key, value in values.items()}
 
 
 @functools.cache
 def planned(kind: str, worker: int, server: int) -> Planned:
-  """The step of `default` or `other`, compiled for its shapes alone."""
-  config, data = {"default": default, "other": other}[kind]()
+  """The step of one of `KINDS`, compiled for its shapes alone."""
+  config, data = KINDS[kind]()
   slices = workload.probe(config, data, worker * server)
   load = workload.measured(config, data, slices, worker, server)
   made = shapes.of_step(config, load, encoder.of_config(config))
