@@ -114,9 +114,11 @@ def _without_tracebacks() -> Iterator[None]:
 
 
 def steps(workdir: pathlib.Path) -> list[int]:
-  """Steps of a run's whole checkpoints, ascending; changes nothing."""
-  folder = (workdir / FOLDER).absolute()
-  return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
+  """Steps of a run's checkpoints, damaged ones too, ascending."""
+  folder = workdir / FOLDER
+  # Of those that were not written to their end orbax makes longer names.
+  names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+  return sorted(int(name) for name in names if name.isdecimal())
 
 
 def come_to(workdir: pathlib.Path) -> str:

@@ -24,7 +24,7 @@ class Saved:
 
   All methods raise:
     Damaged: it cannot be read, or is not what was saved.
-    InputError: a newer version has written it.
+    Newer: a newer version has written it.
   """
 
   workdir: pathlib.Path
@@ -73,16 +73,14 @@ class Saved:
   @contextlib.contextmanager
   def _reading(self) -> Iterator[None]:
     """Makes whatever orbax and tensorstore raise Damaged, and names it."""
+    name = f"checkpoint {self.step} of {self.workdir}"
     try:
       with _hidden_late_answers():
         yield
+    except seal.Newer as e:
+      raise seal.Newer(f"{name} {e}") from e
     except Exception as e:
-      if isinstance(e, errors.InputError) and not isinstance(e, seal.Damaged):
-        raise
-      raise seal.Damaged(
-        f"checkpoint {self.step} of {self.workdir} cannot be read: "
-        f"{errors.reason(e)}"
-      ) from e
+      raise seal.Damaged(f"{name} cannot be read: {errors.reason(e)}") from e
 
 
 def _like(tree: PyTree) -> ocp.args.StandardRestore:

@@ -24,6 +24,10 @@ class Damaged(errors.InputError):
   """A checkpoint is not what was saved."""
 
 
+class Newer(errors.InputError):
+  """A checkpoint is of a version that this one does not know."""
+
+
 class Position(NamedTuple):
   """A data position that is whole."""
 
@@ -53,7 +57,7 @@ def opened(found: Any, step: int) -> Position:
 
   Raises:
     Damaged: it is something else.
-    InputError: a newer version has written it.
+    Newer: so it is.
   """
   if not isinstance(found, dict):
     raise Damaged(f"its position is no mapping but {found!r}")
@@ -62,10 +66,10 @@ def opened(found: Any, step: int) -> Position:
   if found.get("sha256") != _digest(found):
     raise Damaged("its position is not the one that was saved")
   if found["format"] > FORMAT:
-    raise errors.InputError(
-      f"checkpoint {step} was written by dicm_jax {found['version']} in format "
-      f"{found['format']}; this is {version()}, "
-      f"which reads formats up to {FORMAT}. Use the newer version"
+    raise Newer(
+      f"was written by dicm_jax {found['version']} in format "
+      f"{found['format']}; this is {version()}, which reads formats up to "
+      f"{FORMAT}. Use the newer version"
     )
   if found["step"] != step:
     raise Damaged(f"it is of step {found['step']}")
