@@ -49,7 +49,7 @@ def start(folder, x, mode="partial", **overrides):
 
 def save(folder, x, state, step, **overrides):
   meaning = warm_up.meaning(toy.values(**overrides), x)
-  with checkpoint.manager(folder) as opened:
+  with checkpoint.manager(folder, keep=5) as opened:
     checkpoint.save(opened, step, state, {"meaning": meaning})
 
 
@@ -218,6 +218,16 @@ def test_damaged_checkpoint_is_named(yesterday, tmp_path):
   with pytest.raises(errors.InputError) as caught:
     start(folder, tomorrow())
   assert f"checkpoint 3 of {folder} cannot be read" in str(caught.value)
+
+
+def test_damaged_newest_checkpoint_is_passed_over(yesterday, tmp_path, caplog):
+  folder = shutil.copytree(yesterday[0], tmp_path / "run")
+  x = tomorrow()
+  save(folder, x, x.state, 12)
+  (folder / "checkpoints/12/state/_METADATA").write_text("{")
+  assert_same(start(folder, x).dense, yesterday[1].dense)
+  (line,) = (r.message for r in caplog.records if r.name == warm_up.__name__)
+  assert line.startswith(f"checkpoint 12 of {folder} cannot be read: ")
 
 
 class Killed(Exception):

@@ -35,9 +35,9 @@ def run(written, tmp_path):
   return shutil.copytree(written, tmp_path / "run")
 
 
-def rewrite(run, change, *, sealed):
-  """Changes the newest checkpoint's position, as its program would or not."""
-  file = run / checkpoint.FOLDER / str(NEWEST) / "position" / "metadata"
+def rewrite(run, change, *, sealed, step=NEWEST):
+  """Changes a checkpoint's position, as its program would or not."""
+  file = run / checkpoint.FOLDER / str(step) / "position" / "metadata"
   position = json.loads(file.read_text())
   change(position)
   if sealed:
@@ -131,6 +131,14 @@ def test_checkpoint_of_another_config_is_refused_by_name(run):
   message = str(caught.value)
   assert message.startswith(f"--workdir: checkpoint {NEWEST} of {run} is of a ")
   assert message.splitlines()[1:] == ["  seed: 7 -> 0"]
+
+
+def test_what_one_process_cannot_read_no_other_takes(run, monkeypatch):
+  monkeypatch.setattr(mesh_lib, "largest", lambda sizes: {"failed": 1})
+  with pytest.raises(
+    seal.Damaged, match="another process cannot read its part"
+  ):
+    Saved(run, NEWEST).state(STATE)
 
 
 def test_what_was_saved_on_one_mesh_is_known_on_another(tmp_path):
