@@ -1,23 +1,22 @@
 """Checkpoints of a run: state and data position, written behind its back."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 import contextlib
-import dataclasses
+import itertools
 import logging
 import pathlib
-import sys
 from typing import Any
 
-import jax
 from jaxtyping import PyTree
-import numpy as np
 import orbax.checkpoint as ocp
 
-from dicm_jax import errors
+from dicm_jax import config_tree, errors, seal
+from dicm_jax.saved import FOLDER, Saved
 
 _log = logging.getLogger(__name__)
 
-FOLDER = "checkpoints"
+DAMAGED = "damaged"
+"""Folder of a run for checkpoints that are out of the way and kept."""
 
 
 @contextlib.contextmanager
@@ -31,45 +30,134 @@ def manager(
 
   Args:
     workdir: the run's folder.
-    keep: how many of the newest to keep.
+    keep: how many of the newest to keep; an older one is deleted once a newer
+      is whole.
+
+  Raises:
+    WriteError: the folder, or the last checkpoint, could not be written.
   """
-  options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-  with ocp.CheckpointManager(
-    (workdir / FOLDER).absolute(), options=options
-  ) as opened:
-    yield opened
+  options = ocp.CheckpointManagerOptions(
+    max_to_keep=keep, create=True, cleanup_tmp_directories=True
+  )
+  folder = (workdir / FOLDER).absolute()
+  with _without_tracebacks():
+    with errors.writing(folder):
+      opened = ocp.CheckpointManager(folder, options=options)
+    try:
+      yield opened
+    finally:
+      try:
+        _finish(opened)
+      finally:
+        opened.close()
 
 
 def save(
   opened: ocp.CheckpointManager, step: int, state: PyTree, position: dict
 ) -> None:
-  """Starts writing; the arrays, NumPy's too, are copied before this returns."""
-  saved = opened.save(
-    step,
-    args=ocp.args.Composite(
-      state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position)
-    ),
+  """Starts writing; the arrays, NumPy's too, are copied before this returns.
+
+  Raises:
+    WriteError: this checkpoint, or the one before, could not be written.
+  """
+  _finish(opened)
+  args = ocp.args.Composite(
+    state=ocp.args.StandardSave(state),
+    position=ocp.args.JsonSave(seal.sealed(step, state, position)),
   )
+  with _writing(opened, step):
+    # Orbax would make a run's folder anew that somebody has removed.
+    opened.directory.stat()
+    saved = opened.save(step, args=args)
   # Orbax keeps silent where a step is there already, and so does its result.
   assert saved, f"step {step} is not newer than {opened.latest_step()}"
 
 
+def check(opened: ocp.CheckpointManager) -> None:
+  """Looks whether the last write has failed; waits for none.
+
+  Raises:
+    WriteError: it has.
+  """
+  # Orbax's `check_for_errors` would take the error from the thread that must
+  # not delete older checkpoints then.
+  if not opened.is_saving_in_progress():
+    _finish(opened)
+
+
+def _finish(opened: ocp.CheckpointManager) -> None:
+  with _writing(opened, opened.latest_step()):
+    opened.wait_until_finished()
+
+
+@contextlib.contextmanager
+def _writing(opened: ocp.CheckpointManager, step: int | None) -> Iterator[None]:
+  """Orbax and tensorstore raise many kinds where a disk is full."""
+  path = pathlib.Path(opened.directory) / str(step)
+  with errors.writing(path, Exception):
+    yield
+
+
+@contextlib.contextmanager
+def _without_tracebacks() -> Iterator[None]:
+  """Keeps orbax from printing errors that it also raises."""
+  logger = logging.getLogger("absl")
+
+  def is_plain(record: logging.LogRecord) -> bool:
+    return not record.exc_info
+
+  logger.addFilter(is_plain)
+  try:
+    yield
+  finally:
+    logger.removeFilter(is_plain)
+
+
 def steps(workdir: pathlib.Path) -> list[int]:
-  """Steps of a run's whole checkpoints, ascending; changes nothing."""
-  folder = (workdir / FOLDER).absolute()
-  return sorted(ocp.utils.checkpoint_steps(folder)) if folder.is_dir() else []
+  """Steps of a run's checkpoints, damaged ones too, ascending."""
+  folder = workdir / FOLDER
+  # Of those that were not written to their end orbax makes longer names.
+  names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+  return sorted(int(name) for name in names if name.isdecimal())
 
 
-def drop_after(opened: ocp.CheckpointManager, step: int) -> None:
-  """Deletes newer checkpoints, so that the run can write them anew."""
-  for newer in opened.all_steps():
+def come_to(workdir: pathlib.Path) -> str:
+  """What a run that had to stop can go on from, for its last words."""
+  found = steps(workdir)
+  if not found:
+    return f"There is no checkpoint in {workdir}"
+  return (
+    f"The newest checkpoint in {workdir} is of step {found[-1]}; the same "
+    "command goes on from there once the folder can be written"
+  )
+
+
+def set_aside(workdir: pathlib.Path, step: int) -> None:
+  """Moves newer checkpoints out of the way of those that the run will write.
+
+  They could not be read, but that may have been the machine's fault; so they
+  are kept.
+  """
+  for newer in steps(workdir):
     if newer > step:
-      _log.warning("checkpoint %d cannot be read and is deleted", newer)
-      opened.delete(newer)
+      names = (f"{newer}{end}" for end in _ends())
+      places = (workdir / DAMAGED / name for name in names)
+      place = next(place for place in places if not place.exists())
+      with errors.writing(place):
+        place.parent.mkdir(exist_ok=True)
+        (workdir / FOLDER / str(newer)).rename(place)
+      _log.warning("checkpoint %d is kept as %s", newer, place)
+
+
+def _ends() -> Iterator[str]:
+  return itertools.chain([""], (f".{n}" for n in itertools.count(1)))
 
 
 def restore(
-  workdir: pathlib.Path, like: PyTree, inputs: Mapping[str, str]
+  workdir: pathlib.Path,
+  like: PyTree,
+  inputs: Mapping[str, str],
+  config: Mapping[str, Any] | None = None,
 ) -> tuple[PyTree, dict] | None:
   """Reads the newest sound checkpoint, onto the mesh that `like` lies on.
 
@@ -80,55 +168,47 @@ def restore(
     like: a state of the same shape, whose shardings are taken over.
     inputs: digests of the files that the run reads, by config key; compared
       with those in the data position.
+    config: `config_tree.kept` of the run, compared as well; None: of any.
 
   Returns:
     State and data position; None where there is no checkpoint.
 
   Raises:
-    InputError: there are checkpoints and none can be read, or the files have
-      other contents than those that the run was trained on.
+    InputError: there are checkpoints and none can be read; or one is of a newer
+      version or another config; or the files have other contents than those
+      that the run was trained on.
   """
   found = steps(workdir)
-  if not found:
-    return None
-  folder = (workdir / FOLDER).absolute()
-  # Orbax's own `read_only` warns of itself, thrice.
-  options = ocp.CheckpointManagerOptions(create=False)
-  with (
-    ocp.CheckpointManager(folder, options=options) as opened,
-    hidden_late_answers(),
-  ):
-    for step in reversed(found):
-      try:
-        position = _read(opened, step, "position", ocp.args.JsonRestore())
-        _check_inputs(workdir, position, inputs)
-        return _read(opened, step, "state", _like(like)), position
-      except errors.InputError:
-        raise
-      # Orbax and tensorstore raise many kinds for a damaged file.
-      except Exception as e:
-        _log.warning(
-          "checkpoint %d cannot be read, trying an older: %s", step, e
-        )
-  raise errors.InputError(
-    f"{folder}: none of the checkpoints {found} can be read; "
-    "move the folder away to begin anew"
-  )
+  for step in reversed(found):
+    saved = Saved(workdir, step)
+    try:
+      position = saved.position()
+      _check_config(saved, position.values, config)
+      _check_inputs(workdir, position.values, inputs)
+      state = saved.state(like)
+    except seal.Damaged as e:
+      _log.warning("%s; trying an older one", e)
+      continue
+    if position.fingerprints is None:
+      _log.info("checkpoint %d has no fingerprints: taken as it is", step)
+    return state, position.values
+  if found:
+    raise errors.InputError(
+      f"{(workdir / FOLDER).absolute()}: none of the checkpoints {found} can "
+      "be read; move the folder away to begin anew"
+    )
+  return None
 
 
-def _like(tree: PyTree) -> ocp.args.StandardRestore:
-  """What is wanted: NumPy's arrays as such, all others where they lie."""
-
-  def shape(leaf):
-    # For a shape that lies nowhere orbax takes the devices of the saved one.
-    on_host = isinstance(leaf, np.ndarray)
-    return leaf if on_host else ocp.utils.to_shape_dtype_struct(leaf)
-
-  return ocp.args.StandardRestore(jax.tree.map(shape, tree))
-
-
-def _read(opened: ocp.CheckpointManager, step: int, name: str, how):
-  return opened.restore(step, args=ocp.args.Composite(**{name: how}))[name]
+def _check_config(saved: Saved, position: dict, config) -> None:
+  before = position.get("config", config)  # Older versions did not note it.
+  changed = config_tree.changes(config, before) if config is not None else []
+  if changed:
+    lines = "\n  ".join(changed)
+    raise errors.InputError(
+      f"--workdir: checkpoint {saved.step} of {saved.workdir} is of a run of "
+      f"another config; move it away (there -> here):\n  {lines}"
+    )
 
 
 def _check_inputs(workdir, position: dict, inputs: Mapping[str, str]) -> None:
@@ -140,73 +220,3 @@ def _check_inputs(workdir, position: dict, inputs: Mapping[str, str]) -> None:
       f"--workdir: {workdir} was trained on other contents of these; put them "
       f"back, or name another folder (digest there -> now):\n  {lines}"
     )
-
-
-def name_of(path: Iterable[Any]) -> str:
-  """Dotted name of a leaf, e.g. dense.net.layers.0.kernel."""
-  return jax.tree_util.keystr(tuple(path), simple=True, separator=".")
-
-
-@dataclasses.dataclass(frozen=True)
-class Saved:
-  """One checkpoint of a run, read in parts; its folder stays as it is."""
-
-  workdir: pathlib.Path
-  step: int
-
-  def position(self) -> dict:
-    """What was given to `save` as the data position."""
-    with self._reading(), ocp.Checkpointer(ocp.JsonCheckpointHandler()) as file:
-      return file.restore(self._item("position"))
-
-  def shapes(self, parts: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """Shapes of all arrays in these entries of the state, by dotted name."""
-    with self._reading(), ocp.PyTreeCheckpointer() as file:
-      tree = file.metadata(self._item("state")).item_metadata.tree
-    wanted = {name: tree[name] for name in parts if name in tree}
-    leaves = jax.tree_util.tree_leaves_with_path(wanted)
-    return {name_of(path): tuple(leaf.shape) for path, leaf in leaves}
-
-  def read(self, like: dict[str, PyTree]) -> dict[str, PyTree]:
-    """Reads the entries of `like` alone, onto the mesh that they lie on."""
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-    wanted = ocp.args.PyTreeRestore(
-      abstract,
-      restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
-      partial_restore=True,
-    )
-    with self._reading(), ocp.PyTreeCheckpointer() as file:
-      return file.restore(self._item("state"), args=wanted)
-
-  def _item(self, name: str) -> pathlib.Path:
-    return (self.workdir / FOLDER / str(self.step) / name).absolute()
-
-  @contextlib.contextmanager
-  def _reading(self) -> Iterator[None]:
-    """Makes whatever orbax and tensorstore raise an InputError."""
-    try:
-      yield
-    except Exception as e:
-      raise errors.InputError(
-        f"checkpoint {self.step} of {self.workdir} cannot be read: {e}"
-      ) from e
-
-
-@contextlib.contextmanager
-def hidden_late_answers() -> Iterator[None]:
-  """Keeps dozens of tracebacks about one damaged file off the screen.
-
-  Orbax leaves its event loop at the first array that cannot be read. The
-  answers to the other reads find it closed, and Python prints each.
-  """
-  show = sys.unraisablehook
-
-  def show_others(what) -> None:
-    if "Event loop is closed" not in str(what.exc_value):
-      show(what)
-
-  sys.unraisablehook = show_others
-  try:
-    yield
-  finally:
-    sys.unraisablehook = show

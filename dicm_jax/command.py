@@ -170,6 +170,8 @@ def show(result: dict[str, Any]) -> None:
 def start_logs() -> None:
   """Lets our own log through, and of the libraries' only warnings."""
   absl.logging.set_verbosity(absl.logging.WARNING)  # Orbax tells a lot.
+  # There tracebacks would be told of each array that orbax could not read.
+  logging.getLogger("asyncio").setLevel(logging.CRITICAL)
   handler = logging.StreamHandler()
   handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
   ours = logging.getLogger("dicm_jax")

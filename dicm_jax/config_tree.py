@@ -22,6 +22,8 @@ FREE_TO_CHANGE = (
 MAX_SEED = 2**32 - 1  # JAX's keys and NumPy's generators both take it.
 MAX_INT = 2**31 - 1  # Steps and row numbers are 32-bit on the device.
 
+_PATHS = ("data.path", "weights", "warm_up.workdir")
+"""Ends of keys whose values are paths."""
 _TUPLES = {tuple[int, ...]: int, tuple[str, ...]: str}
 
 Kind = TypeVar("Kind")
@@ -154,7 +156,20 @@ def digest(config: Any) -> str:
 
 def differences(now: Any, before: Any) -> list[str]:
   """Lines 'key: before -> now' of keys that a restart must not change."""
-  new, old = _fixed(now), _fixed(before)
+  return changes(_fixed(now), _fixed(before))
+
+
+def kept(config: Any) -> dict[str, Any]:
+  """Those keys and their values as JSON has them, to lie with a checkpoint.
+
+  Without paths: what lies there is known by digests, and may be moved.
+  """
+  found = {k: v for k, v in _fixed(config).items() if not k.endswith(_PATHS)}
+  return json.loads(json.dumps(found))
+
+
+def changes(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
+  """Lines 'key: old -> new' of what differs."""
   return [
     f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
     for key in sorted(new.keys() | old.keys())

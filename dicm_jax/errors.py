@@ -1,7 +1,9 @@
 """The exceptions whose text is the whole report to the user."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+import contextlib
 import difflib
+import pathlib
 
 
 class InputError(ValueError):
@@ -13,6 +15,29 @@ class InputError(ValueError):
 
 class NonFiniteError(RuntimeError):
   """The numbers of a run went out of bounds; commands exit with code 1."""
+
+
+class WriteError(RuntimeError):
+  """A run's file could not be written; commands exit with code 1."""
+
+
+@contextlib.contextmanager
+def writing(file: pathlib.Path, *kinds: type[Exception]) -> Iterator[None]:
+  """Makes an OSError, or one of other kinds, a WriteError that names the file.
+
+  Raises:
+    WriteError: the file cannot be written.
+  """
+  try:
+    yield
+  except (OSError, *kinds) as e:
+    raise WriteError(f"{file} cannot be written: {reason(e)}") from e
+
+
+def reason(error: Exception) -> str:
+  """What has happened, without what tensorstore says of its settings."""
+  text = getattr(error, "strerror", None) or str(error)
+  return text.split(" [tensorstore_spec")[0].split(" [source locations")[0]
 
 
 def unknown_name(what: str, found: str, known: Iterable[str]) -> InputError:

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from dicm_jax import checkpoint, click_task, errors, progress
+from dicm_jax import checkpoint, click_task, config_tree, errors, progress
 from dicm_jax import workdir as workdir_lib
 from dicm_jax.any_config import AnyConfig
 from dicm_jax.pairwise import config as pairwise_config
@@ -33,6 +33,7 @@ def train_and_evaluate(
   Raises:
     InputError: the config, the folder or the data are wrong.
     NonFiniteError: the numbers went out of bounds.
+    WriteError: a file of the folder could not be written.
   """
   workdir_lib.check(workdir, config)
   steps = _steps_left(config, workdir)
@@ -41,14 +42,16 @@ def train_and_evaluate(
   task = _task(config, workdir)
   if profile:
     task = recorder.profiled(task, workdir)
-  restored = checkpoint.restore(workdir, task.state, task.inputs)
+  restored = checkpoint.restore(
+    workdir, task.state, task.inputs, config_tree.kept(config)
+  )
   if _writes():
     workdir_lib.claim(workdir, config)  # Not before all else is sound.
     for line in task.about:
       _log.info("%s", line)
+    checkpoint.set_aside(workdir, int(restored[0].step) if restored else 0)
   with checkpoint.manager(workdir, keep=config.checkpoint.keep) as saved:
-    state = _restored_or_first(task, restored, saved)
-    checkpoint.drop_after(saved, int(state.step))
+    state = _restored_or_first(config, task, restored, saved)
     if _writes():
       workdir_lib.keep_metrics_until(workdir, int(state.step))
     state = _train(config, workdir, task, state, saved)
@@ -80,11 +83,11 @@ def _steps_left(config: AnyConfig, workdir: pathlib.Path) -> int:
   return config.train.steps - done
 
 
-def _restored_or_first(task: Task, restored, saved) -> Any:
+def _restored_or_first(config, task: Task, restored, saved) -> Any:
   if restored is None:
     if task.keep_first:
       # From now on a restart needs the other run no more.
-      checkpoint.save(saved, 0, task.state, _position(task, 0))
+      checkpoint.save(saved, 0, task.state, _position(config, task, 0))
     return task.state
   state, position = restored
   _log.info(
@@ -108,6 +111,7 @@ def _train(config: AnyConfig, workdir, task: Task, state, saved):
       before = step, loss
       if step % config.train.log_every_steps == 0 or step == last:
         _check_finite(before, saved)
+        checkpoint.check(saved)
         seconds = time.monotonic() - start
         rate = (step - since) * task.batch_size / seconds
         record = {"loss": float(loss), "examples_per_s": rate}
@@ -120,7 +124,7 @@ def _train(config: AnyConfig, workdir, task: Task, state, saved):
         if not task.is_sound(state, batch):
           raise _out_of_bounds(f"step {step} made a useless state", saved)
         at_rest = task.at_rest(state)
-        checkpoint.save(saved, step, at_rest, _position(task, step))
+        checkpoint.save(saved, step, at_rest, _position(config, task, step))
   return task.at_rest(state)
 
 
@@ -130,10 +134,10 @@ def _check_finite(at: tuple[int, Any] | None, saved) -> None:
     raise _out_of_bounds(f"the loss is {at[1]} at step {at[0]}", saved)
 
 
-def _position(task: Task, step: int) -> dict[str, Any]:
+def _position(config: AnyConfig, task: Task, step: int) -> dict[str, Any]:
   """Where in the data a state is, which data, and what its numbers speak of."""
   return {
-    "step": step,
+    "config": config_tree.kept(config),
     "samples": step * task.batch_size,
     "inputs": dict(task.inputs),
     "meaning": dict(task.meaning),

@@ -8,7 +8,7 @@ import pathlib
 from absl import app, flags
 from ml_collections import config_flags
 
-from dicm_jax import any_config, command, errors, loop
+from dicm_jax import any_config, checkpoint, command, errors, loop
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "File of configs/; override keys by --config.KEY=VALUE."
@@ -35,6 +35,9 @@ def main(argv: list[str]) -> None:
     command.fail(e)
   except errors.NonFiniteError as e:
     raise SystemExit(f"dicm_jax: {e}") from e
+  except errors.WriteError as e:
+    come_to = checkpoint.come_to(pathlib.Path(_WORKDIR.value))
+    raise SystemExit(f"dicm_jax: {e}\n{come_to}") from e
   else:
     command.show(out)
 

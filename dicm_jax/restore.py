@@ -6,7 +6,7 @@ import pathlib
 import re
 from typing import Any, NamedTuple
 
-from dicm_jax import any_config, checkpoint, errors, experiment
+from dicm_jax import any_config, checkpoint, config_tree, errors, experiment
 from dicm_jax import config as config_lib
 from dicm_jax import state as state_lib
 from dicm_jax import workdir as workdir_lib
@@ -37,16 +37,22 @@ def restore(workdir: pathlib.Path, mesh: str = "") -> Restored:
   train = dataclasses.replace(config.train, exchange="padded")
   config = dataclasses.replace(config, train=train)
   x = experiment.build(config, restored=True)
-  return Restored(config, x, newest(workdir, x.state, x.inputs))
+  return Restored(config, x, newest(workdir, config, x.state, x.inputs))
 
 
-def newest(workdir: pathlib.Path, like: Any, inputs: Mapping[str, str]) -> Any:
+def newest(
+  workdir: pathlib.Path,
+  config: AnyConfig,
+  like: Any,
+  inputs: Mapping[str, str],
+) -> Any:
   """The newest checkpoint's state, see `checkpoint.restore`.
 
   Raises:
-    InputError: there is none, or it is of other data or weights.
+    InputError: there is none, or it is of another config, data or weights.
   """
-  found = checkpoint.restore(workdir, like, inputs)
+  kept = config_tree.kept(config)
+  found = checkpoint.restore(workdir, like, inputs, kept)
   if found is None:
     raise errors.InputError(f"--workdir: {workdir} holds no checkpoint yet")
   return found[0]

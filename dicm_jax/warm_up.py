@@ -14,8 +14,9 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
-from dicm_jax import checkpoint, errors, experiment
+from dicm_jax import checkpoint, errors, experiment, fingerprint, seal
 from dicm_jax import config as config_lib
+from dicm_jax.saved import Saved
 
 _log = logging.getLogger(__name__)
 
@@ -84,18 +85,34 @@ def start(
   mode, folder = config.warm_up.mode, pathlib.Path(config.warm_up.workdir)
   if mode == "none":
     return x
-  step = checkpoint.steps(folder)[-1]
-  saved = checkpoint.Saved(folder, step)
-  _check_meaning(saved, meaning(config, x), mode)
   like = {name: getattr(x.state, name) for name in PARTS[mode]}
-  _check_shapes(saved, like)
-  _log.info("%s warm-up from step %d of %s", mode, step, folder)
+  taken = _newest(folder, meaning(config, x), mode, like)
   # Slots start at constants whatever the values, so those of `x` are right.
-  return dataclasses.replace(x, state=x.state._replace(**saved.read(like)))
+  return dataclasses.replace(x, state=x.state._replace(**taken))
 
 
-def _check_meaning(saved: checkpoint.Saved, here: dict, mode: str) -> None:
-  there = saved.position().get("meaning", {})
+def _newest(
+  folder: pathlib.Path, here: dict, mode: str, like: dict[str, PyTree]
+) -> dict[str, PyTree]:
+  """These parts of the newest sound checkpoint, once it is known to fit."""
+  damaged = None
+  for step in reversed(checkpoint.steps(folder)):
+    saved = Saved(folder, step)
+    try:
+      _check_meaning(saved, here, mode)
+      _check_shapes(saved, like)
+      found = saved.parts(like)
+    except seal.Damaged as e:
+      _log.warning("%s; trying an older one", e)
+      damaged = damaged or e
+      continue
+    _log.info("%s warm-up from step %d of %s", mode, step, folder)
+    return found
+  raise errors.InputError(f"warm_up.workdir: {damaged}") from damaged
+
+
+def _check_meaning(saved: Saved, here: dict, mode: str) -> None:
+  there = saved.position().values.get("meaning", {})
   lines = [
     f"{key}: {there.get(key)!r} -> {value!r}"
     for key, value in here.items()
@@ -109,9 +126,9 @@ def _check_meaning(saved: checkpoint.Saved, here: dict, mode: str) -> None:
     )
 
 
-def _check_shapes(saved: checkpoint.Saved, like: dict[str, PyTree]) -> None:
+def _check_shapes(saved: Saved, like: dict[str, PyTree]) -> None:
   leaves = jax.tree_util.tree_leaves_with_path(like)
-  here = {checkpoint.name_of(path): leaf.shape for path, leaf in leaves}
+  here = {fingerprint.name_of(path): leaf.shape for path, leaf in leaves}
   there = saved.shapes(like)
   for name in sorted(here.keys() | there.keys()):
     expected, found = here.get(name, "nothing"), there.get(name, "nothing")

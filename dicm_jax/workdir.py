@@ -49,6 +49,8 @@ def claim(path: pathlib.Path, config: AnyConfig) -> None:
     write_text(path / CONFIG, config_tree.to_json(config))
   except OSError as e:
     raise errors.InputError(f"--workdir: {path}: {e.strerror}") from e
+  except errors.WriteError as e:
+    raise errors.InputError(f"--workdir: {e}") from e
 
 
 def _check_same_run(path, config):
@@ -81,13 +83,19 @@ def read_config(path: pathlib.Path) -> AnyConfig:
 
 
 def write_text(file: pathlib.Path, text: str) -> None:
-  """Writes all of a file or nothing."""
+  """Writes all of a file or nothing.
+
+  Raises:
+    WriteError: nothing was written.
+  """
   part = file.with_name(file.name + _PART)
-  part.write_text(text)
-  os.replace(part, file)
+  with errors.writing(file):
+    part.write_text(text)
+    os.replace(part, file)
 
 
 def write_json(file: pathlib.Path, value) -> None:
+  """As `write_text`."""
   text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False)
   write_text(file, text + "\n")
 
@@ -95,7 +103,9 @@ def write_json(file: pathlib.Path, value) -> None:
 def keep_metrics_until(path: pathlib.Path, step: int) -> None:
   """Drops the lines of steps that a restarted run will make again."""
   file = path / METRICS
-  lines = file.read_text().splitlines() if file.exists() else []
+  # Bytes that are no text are of a damaged line; others stay.
+  text = file.read_text(errors="replace") if file.exists() else ""
+  lines = text.splitlines()
   kept = [line for line in lines if _step_of(line) <= step]
   write_text(file, "".join(line + "\n" for line in kept))
 
@@ -108,5 +118,11 @@ def _step_of(line: str) -> float:
 
 
 def append_metrics(path: pathlib.Path, record: dict) -> None:
-  with (path / METRICS).open("a") as out:
+  """Adds a line.
+
+  Raises:
+    WriteError: it was not written, or in part, which a restart drops.
+  """
+  file = path / METRICS
+  with errors.writing(file), file.open("a") as out:
     out.write(json.dumps(record) + "\n")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dicm_jax import checkpoint, errors
+from dicm_jax import checkpoint, errors, saved
 
 INPUTS = {"data.path": "a1", "image.weights": "b2"}
 
@@ -21,10 +21,10 @@ def state_of(step: int):
 
 
 def write(workdir, *steps, inputs=INPUTS):
-  with checkpoint.manager(workdir, keep=5) as saved:
+  with checkpoint.manager(workdir, keep=5) as opened:
     for step in steps:
       position = {"step": step, "inputs": inputs}
-      checkpoint.save(saved, step, state_of(step), position)
+      checkpoint.save(opened, step, state_of(step), position)
 
 
 def damage(workdir, step: int, item: str = "state"):
@@ -61,8 +61,8 @@ def test_newest_is_read_and_the_folder_left_as_it_is(tmp_path):
 
 def test_numpy_arrays_are_copied_before_save_returns(tmp_path):
   state = {"rows": np.ones((256, 10_000, 4), np.float32)}
-  with checkpoint.manager(tmp_path) as saved:
-    checkpoint.save(saved, 2, state, {"step": 2})
+  with checkpoint.manager(tmp_path) as opened:
+    checkpoint.save(opened, 2, state, {"step": 2})
     state["rows"][:] = 7
   found, _ = checkpoint.restore(tmp_path, state, {})
   assert isinstance(found["rows"], np.ndarray)
@@ -81,12 +81,22 @@ def test_damaged_one_is_passed_over_and_then_replaced(tmp_path, caplog, item):
   damage(tmp_path, 6, item)
   with caplog.at_level(logging.WARNING, "dicm_jax"):
     assert step_read(tmp_path) == 4
-  assert "checkpoint 6 cannot be read" in caplog.text
-  with checkpoint.manager(tmp_path, keep=5) as saved:
-    checkpoint.drop_after(saved, 4)
+  assert f"checkpoint 6 of {tmp_path} cannot be read" in caplog.text
+  damaged = files_of(tmp_path / checkpoint.FOLDER / "6").values()
+  checkpoint.set_aside(tmp_path, 4)
   assert checkpoint.steps(tmp_path) == [2, 4]
+  kept = files_of(tmp_path / checkpoint.DAMAGED / "6").values()
+  assert sorted(kept) == sorted(damaged)
   write(tmp_path, 6)
   assert step_read(tmp_path) == 6
+
+
+def test_checkpoints_set_aside_have_names_of_their_own(tmp_path):
+  for _ in range(3):
+    write(tmp_path, 6)
+    checkpoint.set_aside(tmp_path, 4)
+  names = [p.name for p in (tmp_path / checkpoint.DAMAGED).iterdir()]
+  assert sorted(names) == ["6", "6.1", "6.2"]
 
 
 def test_late_answers_to_a_closed_loop_are_hidden_and_nothing_else(monkeypatch):
@@ -96,7 +106,7 @@ def test_late_answers_to_a_closed_loop_are_hidden_and_nothing_else(monkeypatch):
     types.SimpleNamespace(exc_value=RuntimeError(text))
     for text in ("Event loop is closed", "something else")
   )
-  with checkpoint.hidden_late_answers():
+  with saved._hidden_late_answers():
     sys.unraisablehook(late)
     sys.unraisablehook(other)
   assert shown == [other]
@@ -133,6 +143,6 @@ def test_other_contents_are_refused_by_the_key_that_names_them(tmp_path, key):
 
 
 def test_checkpoint_of_unknown_contents_is_taken_as_it_is(tmp_path):
-  with checkpoint.manager(tmp_path) as saved:
-    checkpoint.save(saved, 2, state_of(2), {"step": 2})
+  with checkpoint.manager(tmp_path) as opened:
+    checkpoint.save(opened, 2, state_of(2), {"step": 2})
   assert step_read(tmp_path) == 2

@@ -377,3 +377,14 @@ def test_differences_are_sorted_by_key():
 def test_configs_cannot_be_changed():
   with pytest.raises(dataclasses.FrozenInstanceError):
     toy.values().train.steps = 3
+
+
+def test_what_a_checkpoint_keeps_of_a_config():
+  """No path, which may be moved, and nothing that a restart may change."""
+  one = toy.values(data__path="a", image__weights="b", warm_up__workdir="c")
+  kept = config_tree.kept(one)
+  other = toy.values(mesh__worker=2, train__steps=9, checkpoint__keep=9)
+  assert kept == config_tree.kept(other)
+  assert kept["model.hidden_widths"] == [20, 8]
+  now = config_tree.kept(toy.values(seed=3))
+  assert config_tree.changes(now, kept) == ["seed: 0 -> 3"]

@@ -9,6 +9,7 @@ import pytest
 
 from dicm_jax import checkpoint, errors, evaluate, loop, predict, workdir
 from tests import checkpoint_test, toy
+from tests.faults import damage_test
 
 LENGTH = {
   "train__batch_size": 512,
@@ -71,6 +72,19 @@ def test_swapped_inputs_are_refused(run, monkeypatch):
   assert message.endswith("\n  data.path:  -> other")
   with pytest.raises(errors.InputError, match=r"data\.path: "):
     evaluate.evaluate_run(run, "", with_slices=False)
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"format": 2, "version": "9.9"}, "was written by dicm_jax 9.9 in format"),
+    ({"config": {}}, "is of a run of another config"),
+  ],
+)
+def test_newer_or_foreign_checkpoint_is_refused(run, change, message):
+  damage_test.rewrite(run, lambda p: p.update(change), sealed=True, step=6)
+  found = refused(toy.values(**LENGTH | {"train__steps": 9}), run)
+  assert f"checkpoint 6 of {run} {message}" in found
 
 
 @pytest.mark.parametrize("rate", [1e30, 1e38])

@@ -8,7 +8,15 @@ import jax
 import numpy as np
 import pytest
 
-from dicm_jax import checkpoint, errors, experiment, loop, warm_up
+from dicm_jax import (
+  checkpoint,
+  errors,
+  experiment,
+  fingerprint,
+  loop,
+  saved,
+  warm_up,
+)
 from dicm_jax import workdir as workdir_lib
 from dicm_jax.sharding import table
 from tests import toy
@@ -41,8 +49,8 @@ def start(folder, x, mode="partial", **overrides):
 
 def save(folder, x, state, step, **overrides):
   meaning = warm_up.meaning(toy.values(**overrides), x)
-  with checkpoint.manager(folder) as saved:
-    checkpoint.save(saved, step, state, {"meaning": meaning})
+  with checkpoint.manager(folder, keep=5) as opened:
+    checkpoint.save(opened, step, state, {"meaning": meaning})
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +75,7 @@ def refused(folder, x, mode="partial", **overrides):
 def assert_same(found, expected):
   leaves = jax.tree_util.tree_leaves_with_path(expected)
   for (path, right), left in zip(leaves, jax.tree.leaves(found), strict=True):
-    np.testing.assert_array_equal(left, right, checkpoint.name_of(path))
+    np.testing.assert_array_equal(left, right, fingerprint.name_of(path))
 
 
 def differ(one, other):
@@ -212,6 +220,16 @@ def test_damaged_checkpoint_is_named(yesterday, tmp_path):
   assert f"checkpoint 3 of {folder} cannot be read" in str(caught.value)
 
 
+def test_damaged_newest_checkpoint_is_passed_over(yesterday, tmp_path, caplog):
+  folder = shutil.copytree(yesterday[0], tmp_path / "run")
+  x = tomorrow()
+  save(folder, x, x.state, 12)
+  (folder / "checkpoints/12/state/_METADATA").write_text("{")
+  assert_same(start(folder, x).dense, yesterday[1].dense)
+  (line,) = (r.message for r in caplog.records if r.name == warm_up.__name__)
+  assert line.startswith(f"checkpoint 12 of {folder} cannot be read: ")
+
+
 class Killed(Exception):
   pass
 
@@ -239,8 +257,8 @@ def train(monkeypatch):
         loop.train_and_evaluate(config, folder)
       return None
     loop.train_and_evaluate(config, folder)
-    saved = checkpoint.Saved(folder, checkpoint.steps(folder)[-1])
-    return saved.read(experiment.build(config).state._asdict())
+    last = saved.Saved(folder, checkpoint.steps(folder)[-1])
+    return last.parts(experiment.build(config).state._asdict())
 
   return run
 

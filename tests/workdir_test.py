@@ -222,6 +222,8 @@ def test_write_that_fails_leaves_the_old(tmp_path, monkeypatch):
     raise OSError(28, "No space left on device")
 
   monkeypatch.setattr(pathlib.Path, "write_text", half)
-  with pytest.raises(OSError, match="No space left"):
+  with pytest.raises(
+    errors.WriteError, match=r"eval\.json cannot.*No space left"
+  ):
     workdir.write_json(file, {"auc": 0.75})
   assert file.read_bytes() == before

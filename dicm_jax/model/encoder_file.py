@@ -71,14 +71,18 @@ def write(
     config: the encoder's shape.
     params: nested dicts: parameters and running averages.
     kind: of the encoder.
+
+  Raises:
+    WriteError: it cannot be written.
   """
   named = {
     name: np.ascontiguousarray(leaf) for name, leaf in _named(params).items()
   }
   part = path.with_name(path.name + ".part")
   shape = json.dumps(dataclasses.asdict(config), sort_keys=True)
-  arrays.save_file(named, part, metadata={kind.entry: shape})
-  os.replace(part, path)
+  with errors.writing(path, safetensors.SafetensorError):
+    arrays.save_file(named, part, metadata={kind.entry: shape})
+    os.replace(part, path)
 
 
 def read(path: pathlib.Path, kind: Kind = ITEMS) -> tuple[Any, PyTree]:

@@ -82,7 +82,7 @@ def evaluate_run(config: Config, workdir: pathlib.Path) -> task_lib.Figures:
     InputError: as `make`, or there is no checkpoint of these data.
   """
   task = make(config)
-  state = restore.newest(workdir, task.state, task.inputs)
+  state = restore.newest(workdir, config, task.state, task.inputs)
   return task.finish(state, None)
 
 
