@@ -33,7 +33,11 @@ def manager(
     workdir: the run's folder.
     keep: how many of the newest to keep.
   """
-  options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+  options = ocp.CheckpointManagerOptions(
+    max_to_keep=keep,
+    create=True,
+    cleanup_tmp_directories=True,  # What a killed process was writing.
+  )
   with ocp.CheckpointManager(
     (workdir / FOLDER).absolute(), options=options
   ) as opened:
@@ -66,6 +70,12 @@ def drop_after(opened: ocp.CheckpointManager, step: int) -> None:
     if newer > step:
       _log.warning("checkpoint %d cannot be read and is deleted", newer)
       opened.delete(newer)
+
+
+def drop_surplus(opened: ocp.CheckpointManager, keep: int) -> None:
+  """Deletes all but the newest: a process may be killed while it does so."""
+  for old in sorted(opened.all_steps())[:-keep]:
+    opened.delete(old)
 
 
 def restore(

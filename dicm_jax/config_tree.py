@@ -154,7 +154,15 @@ def digest(config: Any) -> str:
 
 def differences(now: Any, before: Any) -> list[str]:
   """Lines 'key: before -> now' of keys that a restart must not change."""
-  new, old = _fixed(now), _fixed(before)
+  return _changes(_fixed(now), _fixed(before))
+
+
+def changes(now: Any, before: Any) -> list[str]:
+  """Lines 'key: before -> now' of all keys that differ."""
+  return _changes(flatten(now), flatten(before))
+
+
+def _changes(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
   return [
     f"{key}: {old.get(key)!r} -> {new.get(key)!r}"
     for key in sorted(new.keys() | old.keys())

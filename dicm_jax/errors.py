@@ -15,6 +15,14 @@ class NonFiniteError(RuntimeError):
   """The numbers of a run went out of bounds; commands exit with code 1."""
 
 
+class Preempted(Exception):
+  """A run was told to stop, and nothing is lost; commands exit with code 0."""
+
+
+class LostProcessError(RuntimeError):
+  """Another of several processes has ended; commands exit with code 1."""
+
+
 def unknown_name(what: str, found: str, known: Iterable[str]) -> InputError:
   """Says that a name is unknown and which known one is nearest.
 

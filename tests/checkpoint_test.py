@@ -1,6 +1,7 @@
 """Checkpoints: the newest sound one is read, a damaged one is replaced."""
 
 import logging
+import shutil
 import sys
 import types
 
@@ -86,6 +87,17 @@ def test_damaged_one_is_passed_over_and_then_replaced(tmp_path, caplog, item):
     checkpoint.drop_after(saved, 4)
   assert checkpoint.steps(tmp_path) == [2, 4]
   write(tmp_path, 6)
+  assert step_read(tmp_path) == 6
+
+
+def test_what_killed_processes_left_goes_when_the_run_goes_on(tmp_path):
+  write(tmp_path, 2, 4, 6)
+  folder = tmp_path / checkpoint.FOLDER
+  (folder / "8.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
+  shutil.rmtree(folder / "2" / "state")  # Half deleted.
+  with checkpoint.manager(tmp_path, keep=2) as saved:
+    checkpoint.drop_surplus(saved, keep=2)
+  assert sorted(p.name for p in folder.iterdir()) == ["4", "6"]
   assert step_read(tmp_path) == 6
 
 
