@@ -73,7 +73,10 @@ def _run(config: AnyConfig, workdir, lock, profile, notice) -> Figures:
   if _writes():
     for line in task.about:
       _log.info("%s", line)
-  with checkpoint.manager(workdir, keep=config.checkpoint.keep) as saved:
+  with (
+    checkpoint.manager(workdir, keep=config.checkpoint.keep) as saved,
+    processes.loss_reported(),
+  ):
     state = _restored_or_first(task, restored, saved)
     checkpoint.drop_after(saved, int(state.step))
     checkpoint.drop_surplus(saved, config.checkpoint.keep)

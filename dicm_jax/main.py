@@ -50,8 +50,7 @@ def main(argv: list[str]) -> None:
   except errors.Preempted as e:
     _log.info("told to stop (SIGTERM): %s; the same command goes on", e)
     processes.leave(0)
-  except errors.LostProcessError as e:
-    _log.error("%s", e)
+  except errors.LostProcessError:  # It is logged.
     processes.leave(1)
   except errors.NonFiniteError as e:
     raise SystemExit(f"dicm_jax: {e}") from e

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -12,6 +13,8 @@ from jax.experimental import multihost_utils
 import numpy as np
 
 from dicm_jax import errors
+
+_log = logging.getLogger(__name__)
 
 _LONGEST = 4096
 """Bytes of a message that process 0 hands to the others."""
@@ -43,14 +46,14 @@ def on_first(action: Callable[[], None]) -> None:
 
 def _from_first(text: str) -> str:
   """The text that process 0 has, on every process."""
-  bytes = text.encode()[:_LONGEST].ljust(_LONGEST, b"\0")
-  sent = multihost_utils.broadcast_one_to_all(np.frombuffer(bytes, np.uint8))
+  mine = text.encode()[:_LONGEST].ljust(_LONGEST, b"\0")
+  sent = multihost_utils.broadcast_one_to_all(np.frombuffer(mine, np.uint8))
   return np.asarray(sent).tobytes().rstrip(b"\0").decode(errors="replace")
 
 
 @contextlib.contextmanager
 def loss_reported() -> Iterator[None]:
-  """Says it shortly if an exchange fails because another process is gone.
+  """Says it at once if an exchange fails because another process is gone.
 
   Raises:
     LostProcessError: one did.
@@ -60,11 +63,14 @@ def loss_reported() -> Iterator[None]:
   except jax.errors.JaxRuntimeError as e:
     if jax.process_count() == 1 or not _BROKEN.search(str(e)):
       raise
-    first_line = str(e).partition("\n")[0]
-    raise errors.LostProcessError(
+    lost = errors.LostProcessError(
       "another process has ended, and so does this one; give the same command "
-      f"again, and the run goes on from its newest checkpoint ({first_line})"
-    ) from e
+      "again, and the run goes on from its newest checkpoint "
+      f"({str(e).partition(chr(10))[0]})"
+    )
+    # Before anything else waits for that process, until JAX aborts this one.
+    _log.error("%s", lost)
+    raise lost from e
 
 
 def leave(code: int) -> None:

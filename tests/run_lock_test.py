@@ -1,5 +1,7 @@
 """One run a folder: the second is told who was first, and changes nothing."""
 
+import errno
+import fcntl
 import json
 import os
 import pathlib
@@ -83,6 +85,16 @@ def test_killed_process_holds_nothing(tmp_path):
     holder.kill()
   with run_lock.RunLock(tmp_path) as second:
     second.take()
+
+
+def test_file_system_without_locks_is_warned_of(tmp_path, monkeypatch, caplog):
+  def no_locks(*_):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+  monkeypatch.setattr(fcntl, "flock", no_locks)
+  with run_lock.RunLock(tmp_path) as lock:
+    lock.take()
+  assert "run.lock cannot be locked (No locks available): keep" in caplog.text
 
 
 def test_folder_of_no_run_is_not_touched_early(tmp_path):
