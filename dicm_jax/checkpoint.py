@@ -37,7 +37,9 @@ def manager(
     WriteError: the folder, or the last checkpoint, could not be written.
   """
   options = ocp.CheckpointManagerOptions(
-    max_to_keep=keep, create=True, cleanup_tmp_directories=True
+    max_to_keep=keep,
+    create=True,
+    cleanup_tmp_directories=True,  # What a killed process was writing.
   )
   folder = (workdir / FOLDER).absolute()
   with _without_tracebacks():
@@ -47,7 +49,7 @@ def manager(
       yield opened
     finally:
       try:
-        _finish(opened)
+        finish(opened)
       finally:
         opened.close()
 
@@ -60,7 +62,7 @@ def save(
   Raises:
     WriteError: this checkpoint, or the one before, could not be written.
   """
-  _finish(opened)
+  finish(opened)
   args = ocp.args.Composite(
     state=ocp.args.StandardSave(state),
     position=ocp.args.JsonSave(seal.sealed(step, state, position)),
@@ -82,10 +84,15 @@ def check(opened: ocp.CheckpointManager) -> None:
   # Orbax's `check_for_errors` would take the error from the thread that must
   # not delete older checkpoints then.
   if not opened.is_saving_in_progress():
-    _finish(opened)
+    finish(opened)
 
 
-def _finish(opened: ocp.CheckpointManager) -> None:
+def finish(opened: ocp.CheckpointManager) -> None:
+  """Waits for the last write.
+
+  Raises:
+    WriteError: it has failed.
+  """
   with _writing(opened, opened.latest_step()):
     opened.wait_until_finished()
 
@@ -151,6 +158,12 @@ def set_aside(workdir: pathlib.Path, step: int) -> None:
 
 def _ends() -> Iterator[str]:
   return itertools.chain([""], (f".{n}" for n in itertools.count(1)))
+
+
+def drop_surplus(opened: ocp.CheckpointManager, keep: int) -> None:
+  """Deletes all but the newest: a process may be killed while it does so."""
+  for old in sorted(opened.all_steps())[:-keep]:
+    opened.delete(old)
 
 
 def restore(

@@ -1,6 +1,8 @@
 """What the commands share: flags, logs, devices, and how they say no."""
 
 from collections.abc import Sequence
+import faulthandler
+import functools
 import json
 import logging
 import pathlib
@@ -17,6 +19,9 @@ from dicm_jax import errors
 
 _CONFIG_MODULE = "config_config"
 """Name under which ml_collections runs the file of the flag --config."""
+
+_HEARTBEAT_S = 30
+"""After so long a process that is not heard of counts as lost."""
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -152,11 +157,19 @@ def _join(coordinator: str, count: int, me: int) -> None:
       f"--process_id: expected 0 to {count - 1} of --num_processes={count}, "
       f"found {me}"
     )
+  # JAX aborts the others when process 0 is gone, and says so. Where each thread
+  # was then is of no use.
+  faulthandler.disable()
+  # SIGTERM is `preemption`'s; JAX's own service would swallow it.
+  jax.config.update("jax_enable_preemption_service", False)
+  join = functools.partial(
+    jax.distributed.initialize, heartbeat_timeout_seconds=_HEARTBEAT_S
+  )
   try:
     if coordinator == "auto":
-      jax.distributed.initialize()
+      join()
     else:
-      jax.distributed.initialize(coordinator, count, me)
+      join(coordinator, count, me)
   except (RuntimeError, ValueError) as e:
     raise errors.InputError(f"--coordinator={coordinator}: {e}") from e
 

@@ -159,6 +159,11 @@ def differences(now: Any, before: Any) -> list[str]:
   return changes(_fixed(now), _fixed(before))
 
 
+def all_differences(now: Any, before: Any) -> list[str]:
+  """Lines 'key: before -> now' of all keys that differ."""
+  return changes(flatten(now), flatten(before))
+
+
 def kept(config: Any) -> dict[str, Any]:
   """Those keys and their values as JSON has them, to lie with a checkpoint.
 

@@ -17,6 +17,14 @@ class NonFiniteError(RuntimeError):
   """The numbers of a run went out of bounds; commands exit with code 1."""
 
 
+class Preempted(Exception):
+  """A run was told to stop, and nothing is lost; commands exit with code 0."""
+
+
+class LostProcessError(RuntimeError):
+  """Another of several processes has ended; commands exit with code 1."""
+
+
 class WriteError(RuntimeError):
   """A run's file could not be written; commands exit with code 1."""
 

@@ -8,7 +8,16 @@ from typing import Any
 
 import jax
 
-from dicm_jax import checkpoint, click_task, config_tree, errors, progress
+from dicm_jax import (
+  checkpoint,
+  click_task,
+  config_tree,
+  errors,
+  preemption,
+  processes,
+  progress,
+  run_lock,
+)
 from dicm_jax import workdir as workdir_lib
 from dicm_jax.any_config import AnyConfig
 from dicm_jax.pairwise import config as pairwise_config
@@ -20,7 +29,11 @@ _log = logging.getLogger(__name__)
 
 
 def train_and_evaluate(
-  config: AnyConfig, workdir: pathlib.Path, *, profile: bool = False
+  config: AnyConfig,
+  workdir: pathlib.Path,
+  *,
+  profile: bool = False,
+  notice: preemption.Notice | None = None,
 ) -> Figures:
   """Trains as the config says and returns the figures of eval.json.
 
@@ -29,13 +42,23 @@ def train_and_evaluate(
     workdir: folder of the run; one with checkpoints of the same config is
       continued. Its own checkpoints come before a warm-up.
     profile: whether to find out where the time of a step goes.
+    notice: by which the run is told to stop; None: by nothing.
 
   Raises:
-    InputError: the config, the folder or the data are wrong.
+    InputError: the config, the folder or the data are wrong, or another run is
+      at work in the folder.
     NonFiniteError: the numbers went out of bounds.
     WriteError: a file of the folder could not be written.
+    Preempted: the run was told to stop; it goes on when it is called again.
   """
   workdir_lib.check(workdir, config)
+  with run_lock.RunLock(workdir) as lock:
+    processes.on_first(lock.take_if_run)
+    return _run(config, workdir, lock, profile, notice or preemption.Notice())
+
+
+def _run(config: AnyConfig, workdir, lock, profile, notice) -> Figures:
+  """A run whose folder, if there is one yet, is free."""
   steps = _steps_left(config, workdir)
   if profile:
     recorder.check_length(steps)
@@ -45,16 +68,25 @@ def train_and_evaluate(
   restored = checkpoint.restore(
     workdir, task.state, task.inputs, config_tree.kept(config)
   )
+
+  def claim() -> None:
+    lock.take()
+    workdir_lib.claim(workdir, config)
+    checkpoint.set_aside(workdir, int(restored[0].step) if restored else 0)
+
+  processes.on_first(claim)  # Not before all else is sound.
   if _writes():
-    workdir_lib.claim(workdir, config)  # Not before all else is sound.
     for line in task.about:
       _log.info("%s", line)
-    checkpoint.set_aside(workdir, int(restored[0].step) if restored else 0)
-  with checkpoint.manager(workdir, keep=config.checkpoint.keep) as saved:
+  with (
+    checkpoint.manager(workdir, keep=config.checkpoint.keep) as saved,
+    processes.loss_reported(),
+  ):
     state = _restored_or_first(config, task, restored, saved)
+    checkpoint.drop_surplus(saved, config.checkpoint.keep)
     if _writes():
       workdir_lib.keep_metrics_until(workdir, int(state.step))
-    state = _train(config, workdir, task, state, saved)
+    state = _train(config, workdir, task, state, saved, notice)
     figures = task.finish(state, workdir if _writes() else None)
   if _writes():
     workdir_lib.write_json(workdir / workdir_lib.EVAL, figures)
@@ -96,11 +128,11 @@ def _restored_or_first(config, task: Task, restored, saved) -> Any:
   return state
 
 
-def _train(config: AnyConfig, workdir, task: Task, state, saved):
+def _train(config: AnyConfig, workdir, task: Task, state, saved, notice):
   """Steps from the state's own step to the last; saves on the way."""
   first, last = int(state.step), config.train.steps
   batches = task.batches(first, last)
-  with progress.training(last, first) as show:
+  with progress.training(last, first) as show, notice.noted():
     since, start = first, time.monotonic()
     before = None
     for step, batch in enumerate(batches, start=first + 1):
@@ -119,13 +151,23 @@ def _train(config: AnyConfig, workdir, task: Task, state, saved):
           show(step, record)
           workdir_lib.append_metrics(workdir, {"step": step} | record)
         since, start = step, time.monotonic()
-      if step % config.checkpoint.every_steps == 0 or step == last:
+      stops = step == last or notice.to_any()
+      if step % config.checkpoint.every_steps == 0 or stops:
         _check_finite(before, saved)
-        if not task.is_sound(state, batch):
-          raise _out_of_bounds(f"step {step} made a useless state", saved)
-        at_rest = task.at_rest(state)
-        checkpoint.save(saved, step, at_rest, _position(config, task, step))
+        _save(config, task, state, batch, saved)
+      if stops and step < last:
+        raise errors.Preempted(f"stopped after step {step}, which is saved")
+    checkpoint.finish(saved)
   return task.at_rest(state)
+
+
+def _save(config: AnyConfig, task: Task, state, batch, saved) -> None:
+  """Saves the state that a step has made, if it is of any use."""
+  step = int(state.step)
+  if not task.is_sound(state, batch):
+    raise _out_of_bounds(f"step {step} made a useless state", saved)
+  at_rest = task.at_rest(state)
+  checkpoint.save(saved, step, at_rest, _position(config, task, step))
 
 
 def _check_finite(at: tuple[int, Any] | None, saved) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import dataclasses
+import logging
 import pathlib
 import re
 from typing import Any, NamedTuple
@@ -11,6 +12,8 @@ from dicm_jax import config as config_lib
 from dicm_jax import state as state_lib
 from dicm_jax import workdir as workdir_lib
 from dicm_jax.any_config import AnyConfig
+
+_log = logging.getLogger(__name__)
 
 
 class Restored(NamedTuple):
@@ -48,14 +51,25 @@ def newest(
 ) -> Any:
   """The newest checkpoint's state, see `checkpoint.restore`.
 
+  A run at work in the folder deletes old checkpoints. If it did so with the one
+  that was being read, there is a newer one to read.
+
   Raises:
     InputError: there is none, or it is of another config, data or weights.
   """
   kept = config_tree.kept(config)
-  found = checkpoint.restore(workdir, like, inputs, kept)
-  if found is None:
-    raise errors.InputError(f"--workdir: {workdir} holds no checkpoint yet")
-  return found[0]
+  while True:
+    before = checkpoint.steps(workdir)
+    try:
+      found = checkpoint.restore(workdir, like, inputs, kept)
+    except errors.InputError:
+      if checkpoint.steps(workdir) == before:
+        raise
+      _log.info("the run has a newer checkpoint by now, which is read instead")
+      continue
+    if found is None:
+      raise errors.InputError(f"--workdir: {workdir} holds no checkpoint yet")
+    return found[0]
 
 
 def read_config(workdir: pathlib.Path, mesh: str = "") -> AnyConfig:

@@ -1,18 +1,22 @@
 """A run's folder: its config, metrics, evaluation and checkpoints."""
 
 import json
+import logging
 import os
 import pathlib
 
 from dicm_jax import any_config, config_tree, errors
 from dicm_jax.any_config import AnyConfig
 
+_log = logging.getLogger(__name__)
+
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 EVAL, SLICES = "eval.json", "slices.json"
 PROFILE, TRACES = "profile.json", "profile"
+LOCK = "run.lock"
 
 _PART = ".part"
-_CUT = CONFIG + _PART
+_CUT = (CONFIG + _PART, LOCK)
 """What a kill during the first claim leaves: no reason to refuse a folder."""
 
 
@@ -28,7 +32,7 @@ def check(path: pathlib.Path, config: AnyConfig) -> None:
       raise errors.InputError(f"--workdir: {path} is a file, not a folder")
     if (path / CONFIG).exists():
       _check_same_run(path, config)
-    elif path.exists() and any(p.name != _CUT for p in path.iterdir()):
+    elif path.exists() and any(p.name not in _CUT for p in path.iterdir()):
       raise errors.InputError(
         f"--workdir: {path} holds files but no {CONFIG}, so it is no run's "
         "folder; name an empty or a new one"
@@ -40,12 +44,17 @@ def check(path: pathlib.Path, config: AnyConfig) -> None:
 def claim(path: pathlib.Path, config: AnyConfig) -> None:
   """Makes a folder this run's own, or goes on with the same run in it.
 
+  Logs what the config has otherwise than at the last start.
+
   Raises:
     InputError: as `check`, or the folder cannot be made or written.
   """
   check(path, config)
   try:
     path.mkdir(parents=True, exist_ok=True)
+    if (path / CONFIG).exists():
+      for line in config_tree.all_differences(config, read_config(path)):
+        _log.info("changed since the last start: %s", line)
     write_text(path / CONFIG, config_tree.to_json(config))
   except OSError as e:
     raise errors.InputError(f"--workdir: {path}: {e.strerror}") from e

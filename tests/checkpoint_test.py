@@ -1,7 +1,9 @@
 """Checkpoints: the newest sound one is read, a damaged one is replaced."""
 
 import logging
+import shutil
 import sys
+import time
 import types
 
 import jax.numpy as jnp
@@ -97,6 +99,20 @@ def test_checkpoints_set_aside_have_names_of_their_own(tmp_path):
     checkpoint.set_aside(tmp_path, 4)
   names = [p.name for p in (tmp_path / checkpoint.DAMAGED).iterdir()]
   assert sorted(names) == ["6", "6.1", "6.2"]
+
+
+def test_what_killed_processes_left_goes_when_the_run_goes_on(tmp_path):
+  write(tmp_path, 2, 4, 6)
+  folder = tmp_path / checkpoint.FOLDER
+  (folder / "8.orbax-checkpoint-tmp" / "state").mkdir(parents=True)
+  shutil.rmtree(folder / "2" / "state")  # Half deleted.
+  with checkpoint.manager(tmp_path, keep=2) as saved:
+    checkpoint.drop_surplus(saved, keep=2)
+  deadline = time.monotonic() + 10  # A thread cleans up.
+  while len(list(folder.iterdir())) > 2 and time.monotonic() < deadline:
+    time.sleep(0.01)
+  assert sorted(p.name for p in folder.iterdir()) == ["4", "6"]
+  assert step_read(tmp_path) == 6
 
 
 def test_late_answers_to_a_closed_loop_are_hidden_and_nothing_else(monkeypatch):

@@ -1,25 +1,20 @@
 """Processes that talk over gloo train as one process does."""
 
-from collections.abc import Sequence
 import contextlib
 import json
 import os
 import pathlib
-import signal
 import socket
-import subprocess
-import sys
-import time
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[1]
+from tests import processes
+
 STEPS = 12
 DEVICES = 4
 """Of all processes together."""
-TIMEOUT_S = 300
 
 
 class Alone(NamedTuple):
@@ -33,87 +28,28 @@ class Alone(NamedTuple):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> Alone:
   run = Alone(*(tmp_path_factory.mktemp(name) for name in ("one", "cache")))
-  _finish([_start(_train(run.workdir, DEVICES), run.cache)])
+  processes.finish([processes.start(_train(run.workdir, DEVICES), run.cache)])
   return run
 
 
 def _train(workdir: pathlib.Path, devices: int) -> list[str]:
-  return [
-    "dicm_jax.main",
-    f"--config={ROOT / 'configs/quickstart.py'}",
-    f"--workdir={workdir}",
-    f"--cpu_devices={devices}",
-    f"--config.train.steps={STEPS}",
-    "--config.train.batch_size=1024",
-    "--config.train.log_every_steps=1",
-    "--config.checkpoint.every_steps=4",
-  ]
-
-
-def _start(args: Sequence[str], cache, **environment) -> subprocess.Popen:
-  """Starts a module with its arguments."""
-  return subprocess.Popen(
-    [sys.executable, "-m", *args],
-    cwd=ROOT,
-    env=os.environ | {"XDG_CACHE_HOME": str(cache)} | environment,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
+  return processes.train(
+    workdir,
+    devices,
+    train__steps=STEPS,
+    train__batch_size=1024,
+    train__log_every_steps=1,
+    checkpoint__every_steps=4,
   )
 
 
-def _together(count: int) -> list[list[str]]:
-  """Flags by which so many processes of this machine meet."""
-  address = f"--coordinator=localhost:{_free_port()}"
-  return [
-    [address, f"--num_processes={count}", f"--process_id={me}"]
-    for me in range(count)
-  ]
-
-
-def _free_port() -> int:
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    return free.getsockname()[1]
-
-
-def _start_two(workdir, cache) -> list[subprocess.Popen]:
-  args = _train(workdir, DEVICES // 2)
-  return [_start([*args, *flags], cache) for flags in _together(2)]
-
-
-def _finish(processes) -> list[str]:
-  try:
-    ends = [p.communicate(timeout=TIMEOUT_S) for p in processes]
-  finally:  # They wait for one another.
-    for process in processes:
-      process.kill()
-  assert [p.returncode for p in processes] == [0] * len(processes), ends
-  return [stdout for stdout, _ in ends]
-
-
-def _kill_after(processes, workdir: pathlib.Path, checkpoint: int) -> None:
-  deadline = time.monotonic() + TIMEOUT_S
-  while not (workdir / "checkpoints" / str(checkpoint)).exists():
-    assert all(p.poll() is None for p in processes)
-    assert time.monotonic() < deadline, "no progress"
-    time.sleep(0.02)
-  for process in processes:
-    process.send_signal(signal.SIGKILL)
-  for process in processes:
-    process.communicate()
-
-
-def _losses(workdir: pathlib.Path) -> list[float]:
-  lines = (workdir / "metrics.jsonl").read_text().splitlines()
-  records = [json.loads(line) for line in lines]
-  assert [r["step"] for r in records] == list(range(1, len(records) + 1))
-  return [r["loss"] for r in records]
+def _start_two(workdir, cache):
+  return processes.start_two(_train(workdir, DEVICES // 2), cache)
 
 
 def _assert_trained_as(alone: Alone, workdir: pathlib.Path) -> None:
   np.testing.assert_allclose(
-    _losses(workdir), _losses(alone.workdir), rtol=1e-4
+    processes.losses(workdir), processes.losses(alone.workdir), rtol=1e-4
   )
   expected = json.loads((alone.workdir / "eval.json").read_text())
   _assert_figures(json.loads((workdir / "eval.json").read_text()), expected)
@@ -132,13 +68,14 @@ def _result(stdout: str):
 @pytest.mark.slow
 def test_two_processes_train_as_one_does(alone, tmp_path):
   two, killed = tmp_path / "two", tmp_path / "killed"
-  first, second = _finish(_start_two(two, alone.cache))
+  first, second = processes.finish(_start_two(two, alone.cache))
   assert _result(first)["step"] == STEPS  # One process speaks for both.
   assert "{" not in second
 
   pair = _start_two(killed, alone.cache)
-  _kill_after(pair, killed, 4)
-  _finish([_start(_train(killed, 2), alone.cache)])
+  processes.wait_for(pair, lambda: 4 in processes.checkpoints(killed))
+  processes.kill(pair)
+  processes.finish([processes.start(_train(killed, 2), alone.cache)])
   for run in (two, killed):
     _assert_trained_as(alone, run)
 
@@ -147,17 +84,19 @@ def test_two_processes_train_as_one_does(alone, tmp_path):
 def test_four_processes_share_the_work_of_one(alone, tmp_path):
   run, notes = tmp_path / "four", [tmp_path / f"{me}.json" for me in range(4)]
   args = _train(run, 1)
-  first, *others = _finish(
+  first, *others = processes.finish(
     [
-      _start(["tests.slices_made", str(note), *args[1:], *flags], alone.cache)
-      for note, flags in zip(notes, _together(4), strict=True)
+      processes.start(
+        ["tests.slices_made", str(note), *args[1:], *flags], alone.cache
+      )
+      for note, flags in zip(notes, processes.together(4), strict=True)
     ]
   )
   _assert_trained_as(alone, run)
   assert _result(first)["step"] == STEPS
   assert not any("{" in stdout for stdout in others)
   for note in notes:
-    shares = json.loads(note.read_text())
+    shares = [share for _, share in json.loads(note.read_text())]
     assert len(shares) >= STEPS
     assert set(shares) == {1 / 4}
 
@@ -165,7 +104,7 @@ def test_four_processes_share_the_work_of_one(alone, tmp_path):
   for me in range(4):  # Each host writes what lies on it.
     assert any((state / f"ocdbt.process_{me}" / "d").iterdir())
   restored = ["dicm_jax.evaluate", f"--workdir={run}", "--cpu_devices=1"]
-  (one,) = _finish([_start(restored, alone.cache)])
+  (one,) = processes.finish([processes.start(restored, alone.cache)])
   _assert_figures(_result(one), _result(first))
 
 
@@ -182,9 +121,9 @@ def _free_job() -> int:
 def test_processes_of_a_slurm_job_find_each_other(alone, tmp_path):
   steps, job = 3, _free_job()
   args = [*_train(tmp_path / "run", 2), f"--config.train.steps={steps}"]
-  _finish(
+  processes.finish(
     [
-      _start(
+      processes.start(
         [*args, "--coordinator=auto"],
         alone.cache,
         SLURM_JOB_ID=str(job),
@@ -196,5 +135,8 @@ def test_processes_of_a_slurm_job_find_each_other(alone, tmp_path):
       for me in range(2)
     ]
   )
-  found, expected = _losses(tmp_path / "run"), _losses(alone.workdir)
+  found, expected = (
+    processes.losses(tmp_path / "run"),
+    processes.losses(alone.workdir),
+  )
   np.testing.assert_allclose(found, expected[:steps], rtol=1e-4)

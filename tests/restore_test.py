@@ -9,7 +9,7 @@ from sklearn import metrics as reference
 from dicm_jax import checkpoint, errors, evaluate, workdir
 from dicm_jax.data import click_log
 from tests import toy
-from tests.checkpoint_test import files_of
+from tests.checkpoint_test import damage, files_of
 from tests.loop_test import figures, finished  # noqa: F401 (a fixture)
 
 
@@ -98,3 +98,42 @@ def test_evaluation_needs_no_more_than_config_and_checkpoints(
   )
   found = evaluate.evaluate_run(tmp_path / "run", "", with_slices=False)
   assert found == figures(finished)
+
+
+def test_checkpoint_deleted_while_it_is_read_gives_way_to_a_newer(
+  finished,  # noqa: F811
+  tmp_path,
+  monkeypatch,
+  caplog,
+):
+  toy.small_runs(monkeypatch)
+  run = shutil.copytree(finished, tmp_path / "run")
+  saved = run / checkpoint.FOLDER
+  (saved / "6").rename(saved / "hidden")
+  read = checkpoint.restore
+
+  def overtaken(*args):
+    if (saved / "hidden").exists():  # Training saves 6, and deletes the rest.
+      (saved / "hidden").rename(saved / "6")
+      shutil.rmtree(saved / "2")
+      shutil.rmtree(saved / "4")
+      raise errors.InputError("none of the checkpoints can be read")
+    return read(*args)
+
+  monkeypatch.setattr(checkpoint, "restore", overtaken)
+  with caplog.at_level("INFO", "dicm_jax"):
+    assert evaluate.evaluate_run(run, "", with_slices=False)["step"] == 6
+  assert "a newer checkpoint" in caplog.text
+
+
+def test_damage_is_reported_though_the_run_is_at_work(
+  finished,  # noqa: F811
+  tmp_path,
+  monkeypatch,
+):
+  toy.small_runs(monkeypatch)
+  run = shutil.copytree(finished, tmp_path / "run")
+  for step in checkpoint.steps(run):
+    damage(run, step)
+  with pytest.raises(errors.InputError, match="can be read"):
+    evaluate.evaluate_run(run, "", with_slices=False)

@@ -52,10 +52,22 @@ def test_run_of_the_same_config_goes_on_in_its_folder(tmp_path):
   assert contents(tmp_path) == before
 
 
-def test_restart_on_another_mesh_for_longer_is_the_same_run(tmp_path):
+def test_restart_on_another_mesh_for_longer_is_the_same_run(tmp_path, caplog):
+  caplog.set_level("INFO", "dicm_jax")
   workdir.claim(tmp_path, CONFIG)
+  workdir.claim(tmp_path, CONFIG)
+  assert not caplog.messages
   longer = toy.values(mesh__worker=2, train__steps=99, checkpoint__keep=5)
   workdir.claim(tmp_path, longer)
+  now = config_tree.flatten(CONFIG)
+  assert caplog.messages == [
+    f"changed since the last start: {key}: {now[key]} -> {value}"
+    for key, value in (
+      ("checkpoint.keep", 5),
+      ("mesh.worker", 2),
+      ("train.steps", 99),
+    )
+  ]
   assert workdir.read_config(tmp_path) == longer
 
 
@@ -111,6 +123,12 @@ def test_folder_that_must_not_be_made_is_named(tmp_path, monkeypatch):
   monkeypatch.setattr(pathlib.Path, "mkdir", deny)
   with pytest.raises(errors.InputError, match=r"run: Permission denied$"):
     workdir.claim(tmp_path / "run", CONFIG)
+
+
+def test_lock_of_a_claim_killed_at_once_is_no_other_files(tmp_path):
+  (tmp_path / workdir.LOCK).write_text("{}")
+  workdir.claim(tmp_path, CONFIG)
+  assert workdir.read_config(tmp_path) == CONFIG
 
 
 def test_claim_killed_halfway_can_be_repeated(tmp_path, monkeypatch):
