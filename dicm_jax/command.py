@@ -17,6 +17,7 @@ import jax
 
 from dicm_jax import errors
 
+_LATE = ("Event loop is closed", "error while reading array index")
 _CONFIG_MODULE = "config_config"
 """Name under which ml_collections runs the file of the flag --config."""
 
@@ -180,11 +181,28 @@ def show(result: dict[str, Any]) -> None:
     print(json.dumps(result, indent=2, sort_keys=True))
 
 
+def hide_late_answers() -> None:
+  """Keeps dozens of tracebacks about one damaged file off the screen.
+
+  Orbax leaves its event loop at the first array that cannot be read, with an
+  error that is raised. The answers to the other reads find it closed, and each
+  is told of by asyncio, or by Python when it is thrown away.
+  """
+  logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+  show = sys.unraisablehook
+
+  def show_others(what) -> None:
+    text = str(what.exc_value)
+    if not any(known in text for known in _LATE):
+      show(what)
+
+  sys.unraisablehook = show_others
+
+
 def start_logs() -> None:
   """Lets our own log through, and of the libraries' only warnings."""
   absl.logging.set_verbosity(absl.logging.WARNING)  # Orbax tells a lot.
-  # There tracebacks would be told of each array that orbax could not read.
-  logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+  hide_late_answers()
   handler = logging.StreamHandler()
   handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
   ours = logging.getLogger("dicm_jax")

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 import contextlib
 import dataclasses
 import pathlib
-import sys
 from typing import Any
 
 import jax
@@ -75,8 +74,7 @@ class Saved:
     """Makes whatever orbax and tensorstore raise Damaged, and names it."""
     name = f"checkpoint {self.step} of {self.workdir}"
     try:
-      with _hidden_late_answers():
-        yield
+      yield
     except seal.Newer as e:
       raise seal.Newer(f"{name} {e}") from e
     except Exception as e:
@@ -107,23 +105,3 @@ def _together() -> Iterator[None]:
     raise failed
   if anywhere:
     raise seal.Damaged("another process cannot read its part")
-
-
-@contextlib.contextmanager
-def _hidden_late_answers() -> Iterator[None]:
-  """Keeps dozens of tracebacks about one damaged file off the screen.
-
-  Orbax leaves its event loop at the first array that cannot be read. The
-  answers to the other reads find it closed, and Python prints each.
-  """
-  show = sys.unraisablehook
-
-  def show_others(what) -> None:
-    if "Event loop is closed" not in str(what.exc_value):
-      show(what)
-
-  sys.unraisablehook = show_others
-  try:
-    yield
-  finally:
-    sys.unraisablehook = show

@@ -65,7 +65,7 @@ def opened(found: Any, step: int) -> Position:
     return Position(found, None)
   if found.get("sha256") != _digest(found):
     raise Damaged("its position is not the one that was saved")
-  if found["format"] > FORMAT:
+  if found["format"] != FORMAT:
     raise Newer(
       f"was written by dicm_jax {found['version']} in format "
       f"{found['format']}; this is {version()}, which reads formats up to "

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import PyTree
 import numpy as np
 
-from dicm_jax import checkpoint
+from dicm_jax import checkpoint, command
 from tests import toy
 
 OLDER, NEWEST = 2, 4
@@ -179,7 +179,8 @@ class _Warnings(logging.Handler):
 def main(argv: list[str]) -> None:
   del argv
   jax.config.update("jax_platforms", "cpu")
-  logging.getLogger("dicm_jax").propagate = False
+  command.start_logs()
+  logging.getLogger("dicm_jax").handlers = []  # They are counted.
   with tempfile.TemporaryDirectory() as folder:
     found = run(pathlib.Path(folder), toy.build().state, flags.FLAGS.flips)
   print(json.dumps(found))
