@@ -4,6 +4,7 @@ from collections.abc import Mapping
 import dataclasses
 import hashlib
 import json
+import math
 from typing import Any, TypeVar
 
 from dicm_jax import errors
@@ -93,7 +94,7 @@ def _build(kind, values: Any, prefix: str):
 
 def _typed(kind, value: Any, key: str):
   """The value of a plain field, once it is known to be of the field's type."""
-  if kind is float and type(value) is int:
+  if kind is float and type(value) is int and abs(value) <= 2**63:
     return float(value)
   if kind in _TUPLES:
     # JSON knows no tuples, and dataclasses are to be hashable.
@@ -105,6 +106,8 @@ def _typed(kind, value: Any, key: str):
     fits, expected = type(value) is kind, kind.__name__  # A bool is no int.
   if not fits:
     raise errors.InputError(f"{key}: expected {expected}, found {value!r}")
+  if kind is float and not math.isfinite(value):
+    raise errors.InputError(f"{key}: expected a finite number, found {value}")
   return value
 
 

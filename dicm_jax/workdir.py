@@ -69,14 +69,17 @@ def read_config(path: pathlib.Path) -> AnyConfig:
   """
   file = path / CONFIG
   try:
-    return any_config.from_dict(json.loads(file.read_text()))
+    return any_config.from_dict(json.loads(file.read_text(encoding="utf-8")))
   except FileNotFoundError as e:
     raise errors.InputError(
       f"--workdir: {path} holds no {CONFIG}: expected the folder of a run"
     ) from e
   except json.JSONDecodeError as e:
     raise errors.InputError(f"{file}, line {e.lineno}: {e.msg}") from e
-  except (UnicodeDecodeError, errors.InputError) as e:
+  except OSError as e:
+    raise errors.InputError(f"{file}: {e.strerror or e}") from e
+  # No UTF-8, a number of thousands of digits, a thousand brackets; or no config.
+  except (ValueError, RecursionError) as e:
     raise errors.InputError(f"{file}: {e}") from e
 
 
