@@ -29,7 +29,7 @@ Kind = TypeVar("Kind")
 
 
 def check_numbers(config: Any, at_least_one: tuple[str, ...]) -> None:
-  """Refuses whole numbers out of range.
+  """Refuses whole numbers out of range, and what is no number or infinite.
 
   Args:
     config: a config of any task.
@@ -39,6 +39,8 @@ def check_numbers(config: Any, at_least_one: tuple[str, ...]) -> None:
     InputError: one is.
   """
   for key, value in flatten(config).items():
+    if isinstance(value, float) and not math.isfinite(value):
+      raise errors.InputError(f"{key}: expected a finite number, found {value}")
     if not isinstance(value, int) or isinstance(value, bool):
       continue
     if key.startswith(at_least_one) and value < 1:
@@ -106,8 +108,6 @@ def _typed(kind, value: Any, key: str):
     fits, expected = type(value) is kind, kind.__name__  # A bool is no int.
   if not fits:
     raise errors.InputError(f"{key}: expected {expected}, found {value!r}")
-  if kind is float and not math.isfinite(value):
-    raise errors.InputError(f"{key}: expected a finite number, found {value}")
   return value
 
 

@@ -78,14 +78,19 @@ def read_config(path: pathlib.Path) -> AnyConfig:
     raise errors.InputError(f"{file}, line {e.lineno}: {e.msg}") from e
   except OSError as e:
     raise errors.InputError(f"{file}: {e.strerror or e}") from e
-  # No UTF-8, a number of thousands of digits, a thousand brackets; or no config.
+  # No UTF-8, thousands of digits, a thousand brackets; or no config.
   except (ValueError, RecursionError) as e:
     raise errors.InputError(f"{file}: {e}") from e
 
 
 def write_text(file: pathlib.Path, text: str) -> None:
-  """Writes all of a file or nothing."""
+  """Writes all of a file or nothing.
+
+  What stands under its name, or under that of the part, is replaced: a link
+  there, in a folder from somebody else, leads nowhere.
+  """
   part = file.with_name(file.name + _PART)
+  part.unlink(missing_ok=True)
   part.write_text(text)
   os.replace(part, file)
 
@@ -111,5 +116,8 @@ def _step_of(line: str) -> float:
 
 
 def append_metrics(path: pathlib.Path, record: dict) -> None:
-  with (path / METRICS).open("a") as out:
+  file = path / METRICS
+  if file.is_symlink():  # Not of our making: `keep_metrics_until` leaves none.
+    raise errors.InputError(f"{file}: expected a file, found a link")
+  with file.open("a") as out:
     out.write(json.dumps(record) + "\n")

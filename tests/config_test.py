@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import importlib.util
 import json
+import math
 import pathlib
 import re
 
@@ -377,3 +378,16 @@ def test_differences_are_sorted_by_key():
 def test_configs_cannot_be_changed():
   with pytest.raises(dataclasses.FrozenInstanceError):
     toy.values().train.steps = 3
+
+
+@pytest.mark.parametrize(
+  "key", ["dense_optimizer.learning_rate", "sparse_optimizer.clip_norm"]
+)
+@pytest.mark.parametrize("value", [math.inf, 10**400], ids=["inf", "10^400"])
+def test_numbers_are_finite(key, value):
+  assert error_of(key, value).startswith(f"{key}: expected")
+
+
+def test_a_task_is_a_text():
+  with pytest.raises(errors.InputError, match="unknown task"):
+    any_config.from_dict({"task": ["pairwise"]})

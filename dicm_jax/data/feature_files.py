@@ -33,6 +33,8 @@ PRECOMPUTED = "precomputed"
 """Name and digest of vectors that the user brought."""
 META = "encoder.json"
 PART_ROWS = 4096
+MAX_WIDTH = 1 << 24
+"""Numbers of a vector, at most."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,8 +59,10 @@ class Encoder:
         )
     if self.dtype not in quantise.DTYPES:
       raise errors.unknown_name("dtype", self.dtype, quantise.DTYPES)
-    if self.width < 1:
-      raise errors.InputError(f"width: expected >= 1, found {self.width}")
+    if not 1 <= self.width <= MAX_WIDTH:
+      raise errors.InputError(
+        f"width: expected 1 to {MAX_WIDTH:,}, found {self.width}"
+      )
 
   @property
   def folder(self) -> str:
@@ -200,7 +204,9 @@ def held(
   for encoder in encoders(root):
     if encoder.digest == digest:
       folder = root / FOLDER / encoder.folder
-      found = _mapped(folder, encoder) if mapped else _in_memory(folder, encoder)
+      found = (
+        _mapped(folder, encoder) if mapped else _in_memory(folder, encoder)
+      )
       if rows is not None and len(found.values) != rows:
         raise errors.InputError(
           f"{folder}: expected features of {rows} images, found "

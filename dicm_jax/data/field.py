@@ -99,8 +99,8 @@ def _name(name: str, where: str) -> None:
     or not _NAME.fullmatch(name)
   ):
     raise errors.InputError(
-      f"{where}: expected a name of 1 to 100 letters, digits, _ and - that begins "
-      f"neither with _ or - nor with {HISTORY_PREFIX!r} and is none of "
+      f"{where}: expected a name of 1 to 100 letters, digits, _ and - that "
+      f"begins neither with _ or - nor with {HISTORY_PREFIX!r} and is none of "
       f"{', '.join(RESERVED)}; call it e.g. '{name.strip('_-') or 'x'}_id', "
       f"and name the log's column by column = {name!r}"
     )

@@ -75,9 +75,7 @@ class Parts:
       )
     return found
 
-  def rows(
-    self, name: str, most: int, count: int
-  ) -> Int[np.ndarray, " count"]:
+  def rows(self, name: str, most: int, count: int) -> Int[np.ndarray, " count"]:
     """A row for each sample, of a table of `most` rows."""
     found = self.values(name, pa.list_(ROWS), count)
     return self._within(name, found, most)
@@ -107,8 +105,10 @@ class Parts:
   def labels(self) -> click_log.Jagged:
     """Label of each sample, 0 or 1, in a list for each group."""
     found = self._lists("label", NUMBERS)
-    if not np.isin(found.values, (0, 1)).all():
-      raise errors.InputError(f"{self._folder}: column 'label': expected 0 or 1")
+    if not ((found.values == 0) | (found.values == 1)).all():
+      raise errors.InputError(
+        f"{self._folder}: column 'label': expected 0 or 1"
+      )
     if not found.lengths.all():
       raise errors.InputError(
         f"{self._folder}: column 'label': expected a sample in each group"
@@ -134,8 +134,8 @@ class Parts:
     if len(found) and not 0 <= found.min() <= found.max() < most:
       wrong = found[(found < 0) | (found >= most)][0]
       raise errors.InputError(
-        f"{self._folder}: column {name!r}: expected rows 0 to {most - 1}, found "
-        f"{wrong}"
+        f"{self._folder}: column {name!r}: expected rows 0 to {most - 1}, "
+        f"found {wrong}"
       )
     return found
 

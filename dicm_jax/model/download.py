@@ -57,7 +57,9 @@ class _HttpsOnly(urllib.request.HTTPRedirectHandler):
     return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def opener(*handlers: urllib.request.BaseHandler) -> urllib.request.OpenerDirector:
+def opener(
+  *handlers: urllib.request.BaseHandler,
+) -> urllib.request.OpenerDirector:
   """Opens URLs of https, and no other."""
   return urllib.request.build_opener(_HttpsOnly, *handlers)
 

@@ -76,6 +76,7 @@ def write(
     name: np.ascontiguousarray(leaf) for name, leaf in _named(params).items()
   }
   part = path.with_name(path.name + ".part")
+  part.unlink(missing_ok=True)  # A link there would be followed.
   shape = json.dumps(dataclasses.asdict(config), sort_keys=True)
   arrays.save_file(named, part, metadata={kind.entry: shape})
   os.replace(part, path)

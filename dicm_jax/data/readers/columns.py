@@ -166,7 +166,10 @@ def _column(raw: pa.Table, name: str) -> pa.Array:
 
 
 def _single(
-  path: pathlib.Path, raw: pa.Table, name: str, make: Callable[[pa.Array], Found]
+  path: pathlib.Path,
+  raw: pa.Table,
+  name: str,
+  make: Callable[[pa.Array], Found],
 ) -> Found:
   """What `make` makes of a column of single values; a list is wrong."""
   column = _column(raw, name)

@@ -118,8 +118,8 @@ def blocks(
       raise
     raise errors.InputError(
       f"{path}, line {undecoded[1]}: expected {undecoded[2]} fields of UTF-8 "
-      "text, found another number and bytes that are none; --on_bad=skip cannot "
-      "pass such a line over"
+      "text, found another number and bytes that are none; --on_bad=skip "
+      "cannot pass such a line over"
     ) from e
   _report(path, bad, wrong, None)
 

@@ -18,7 +18,6 @@ import pathlib
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 
 from tests.faults.fuzz import judge, runs, targets
@@ -38,7 +37,7 @@ def child(name: str, folder: pathlib.Path, count: int, seed: int, keep: str):
     with contextlib.suppress(judge.Violation):
       judge.judge(target, folder / "first", file, data)
   # From here on the peak counts; making the examples took more.
-  pathlib.Path("/proc/self/clear_refs").write_text("5")
+  judge.forget_peak()
   start = judge.peak()
 
   def kept(file: str, data: bytes) -> str:
@@ -69,7 +68,7 @@ def parent(names: list[str], inputs: int, seed: int, keep: str) -> int:
   """Runs all kinds, each in a process; returns the exit code."""
   results, start = {}, time.monotonic()
   for name in names:
-    with tempfile.TemporaryDirectory(prefix="fuzz.") as folder:
+    with runs.folder() as folder:
       results[name] = _process(name, folder, inputs // len(names), seed, keep)
     print(_line(name, results[name]), flush=True)
   broken = sum(len(r["broken"]) for r in results.values())
@@ -82,7 +81,9 @@ def parent(names: list[str], inputs: int, seed: int, keep: str) -> int:
       total
       | {
         "broken": broken,
-        "slowest_ms": round(1e3 * max(r["slowest_s"] for r in results.values())),
+        "slowest_ms": round(
+          1e3 * max(r["slowest_s"] for r in results.values())
+        ),
         "largest_growth_mb": max(r["growth_mb"] for r in results.values()),
         "seconds": round(time.monotonic() - start),
         "seed": seed,
@@ -129,8 +130,10 @@ def _line(name: str, found: dict) -> str:
     f"{found['rejected']:6} rejected, slowest {1e3 * found['slowest_s']:4.0f} "
     f"ms, {found['memory_mb']} MB (+{found['growth_mb']})"
   )
-  wrong = [f"  {file}:\n    " + what.replace("\n", "\n    ")
-           for what, file in found["broken"].items()]
+  wrong = [
+    f"  {file}:\n    " + what.replace("\n", "\n    ")
+    for what, file in found["broken"].items()
+  ]
   return "\n".join([line, *wrong])
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import dataclasses
 import pathlib
+import re
 import resource
 import signal
 import time
@@ -46,8 +47,8 @@ class Target:
   """Makes what else lies in the folder."""
   wrong: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
   """Hostile from the start: given as they are, once."""
-  prepare: Callable[[pathlib.Path], object] = lambda _: None
-  """What a liar would do besides, given the path of the changed file."""
+  lie: Callable[[pathlib.Path], object] | None = None
+  """What a liar would change besides, given the path of the changed file."""
   place: Callable[[pathlib.Path], str] = lambda path: path.name
   """What a message must name."""
 
@@ -86,11 +87,15 @@ def judge(
   """
   path = folder / name
   path.write_bytes(data)
-  target.prepare(path)
+  if target.lie is not None:
+    target.lie(path)
   found = [_judge(read, path, target.place(path)) for read in target.reads]
-  if name not in target.files:
+  if target.lie is not None:
+    fill(target, folder)
+  if name in target.files:
+    path.write_bytes(target.files[name])
+  else:
     path.unlink()
-  fill(target, folder)
   return Outcome(all(f.accepted for f in found), max(f.seconds for f in found))
 
 
@@ -150,6 +155,18 @@ def _within(seconds: float) -> Iterator[None]:
     signal.signal(signal.SIGPROF, before)
 
 
+def forget_peak() -> None:
+  """Lets the peak begin anew at what is held now, where Linux can do that."""
+  file = pathlib.Path("/proc/self/clear_refs")
+  if file.exists():
+    file.write_text("5")
+
+
 def peak() -> int:
   """Bytes of memory that this process held at most so far."""
+  status = pathlib.Path("/proc/self/status")
+  if status.exists():  # What getrusage says has that of our parent in it.
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    if found:
+      return int(found[1]) << 10
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10

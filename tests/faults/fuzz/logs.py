@@ -142,26 +142,7 @@ def _bombs() -> dict[str, bytes]:
     "wide.csv": b",".join(b"c%d" % i for i in range(200_000)) + b"\n",
     "zeros.csv.gz": gzip.compress(bytes(1 << 20)) * 512,
     "zeros.jsonl.gz": gzip.compress(bytes(1 << 20)) * 512,
-    "names.parquet": _long_words(),
   }
-
-
-def _long_words() -> bytes:
-  """A word of a MB, 60 000 times: a file of a MB that holds 60 GB."""
-  word = "w" * (1 << 20)
-  columns = {
-    name: pa.DictionaryArray.from_arrays(np.zeros(60_000, np.int32), [value])
-    for name, value in log_table_test.ROWS[0].items()
-    if name != "title"
-  }
-  columns["title"] = pa.DictionaryArray.from_arrays(
-    np.zeros(60_000, np.int32), [word]
-  )
-  file = io.BytesIO()
-  pq.write_table(
-    pa.table(columns), file, dictionary_pagesize_limit=1 << 30
-  )
-  return file.getvalue()
 
 
 def read_titles(path: pathlib.Path) -> None:

@@ -156,11 +156,15 @@ def targets() -> dict[str, judge.Target]:
       wrong=_claims(),
     ),
     "tar": judge.Target(
-      files=_archives(), reads=(stored, skipped), wrong=_bombs(),
+      files=_archives(),
+      reads=(stored, skipped),
+      wrong=_bombs(),
       place=lambda path: "",
     ),
     "picture table": judge.Target(
-      files=_tables(), reads=(stored, skipped), wrong=_odd_tables(),
+      files=_tables(),
+      reads=(stored, skipped),
+      wrong=_odd_tables(),
       place=lambda path: "",
     ),
   }

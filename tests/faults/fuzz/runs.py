@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 import dataclasses
 import pathlib
+import tempfile
 
 import hypothesis
 
@@ -10,6 +11,16 @@ from tests.faults.fuzz import judge, mutations
 
 _AT_ONCE = 500
 """Inputs of one search by hypothesis: it remembers all that it tried."""
+
+
+_MEMORY = pathlib.Path("/dev/shm")
+"""A folder in memory, where the system has it: a disk takes a ms a file."""
+
+
+def folder() -> tempfile.TemporaryDirectory:
+  """A new one, gone after use."""
+  place = _MEMORY if _MEMORY.is_dir() else None
+  return tempfile.TemporaryDirectory(prefix="fuzz.", dir=place)
 
 
 @dataclasses.dataclass

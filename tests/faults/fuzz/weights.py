@@ -70,9 +70,7 @@ def _links() -> dict[str, bytes]:
         else:
           group = file.create_group("first")
           where = [("/etc/hostname", 0, 24)]
-          group.create_dataset(
-            "kernel:0", (1, 1, 3, 2), "f4", external=where
-          )
+          group.create_dataset("kernel:0", (1, 1, 3, 2), "f4", external=where)
       out[path.name] = path.read_bytes()
   return out
 
@@ -96,7 +94,9 @@ def _described(text: str) -> bytes:
 def _odd_encoders() -> dict[str, bytes]:
   texts = {
     "wide": '{"width": 1000000000000, "text": {"length": 4, "buckets": 20}}',
-    "many": '{"width": 3, "text": {"length": 4, "buckets": 4611686018427387904}}',
+    "many": '{"width": 3, "text": {"length": 4, "buckets": '
+    + str(2**62)
+    + "}}",
     "true": '{"width": true, "text": {"length": 4, "buckets": 20}}',
     "list": "[1]",
     "deep": "[" * 100_000,
