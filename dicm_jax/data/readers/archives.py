@@ -33,16 +33,22 @@ DAMAGED = (
 
 
 class _Bounded:
-  """A file that gives so many bytes at a time, and so many altogether."""
+  """A file that gives so many bytes at a time, and so many altogether.
+
+  Attributes:
+    last: what was read last.
+  """
 
   def __init__(self, file: Any, end: int):
     self._file, self._end = file, end
+    self.last = b""
 
   def read(self, size: int = -1) -> bytes:
     if not 0 <= size <= LARGEST:
       raise tarfile.ReadError(f"a header or picture of {size} bytes")
     self._check(self._file.tell() + size)
-    return self._file.read(size)
+    self.last = self._file.read(size)
+    return self.last
 
   def seek(self, place: int) -> int:
     self._check(place)
@@ -79,8 +85,8 @@ def members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
   """All entries in order; each can be read until the next is asked for.
 
   Raises:
-    One of `DAMAGED`; ReadError where no end is marked, which tarfile takes for
-      one.
+    One of `DAMAGED`; ReadError where no end is marked, or a header is damaged:
+      tarfile takes either for the end.
   """
   last = -1
   while (member := archive.next()) is not None:
@@ -89,7 +95,8 @@ def members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     last = archive.offset
     archive.members = []  # Else it remembers millions of them.
     yield member
-  assert archive.fileobj is not None
-  archive.fileobj.seek(archive.offset)
-  if len(archive.fileobj.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE:
+  block = archive.fileobj.last  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+  if len(block) < tarfile.BLOCKSIZE:
     raise tarfile.ReadError("no mark of the end")
+  if any(block):
+    raise tarfile.ReadError("a damaged header")

@@ -109,3 +109,18 @@ def test_other_packings_are_refused(tmp_path):
   path = save(tmp_path / "p.tar", [(named("k.jpg"), logs.png(0))], "w:xz")
   with pytest.raises(errors.InputError, match="damaged or cut short"):
     pictures.open_pictures(path)
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_damaged_header_is_not_the_end(tmp_path, mode):
+  members = [(named(f"k{i}.jpg"), logs.png(i)) for i in range(3)]
+  data = bytearray(save(tmp_path / "p.tar", members).read_bytes())
+  second = data.index(b"k1.jpg")
+  data[second + 100 : second + 120] = b"x" * 20
+  path = tmp_path / "d.tar.gz"
+  path.write_bytes(gzip.compress(data) if mode == "w:gz" else data)
+  with pytest.raises(errors.InputError, match=r"after 'k0\.jpg': .* a damaged"):
+    pictures.open_pictures(path)
+  bad = source.Bad("skip")
+  assert list(pictures.open_pictures(path, bad).keys()) == ["k0"]
+  assert bad.count == 1

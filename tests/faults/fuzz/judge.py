@@ -64,6 +64,7 @@ class Outcome(NamedTuple):
 
 def fill(target: Target, folder: pathlib.Path) -> None:
   """Puts the examples into a folder."""
+  folder.mkdir(parents=True, exist_ok=True)
   target.beside(folder)
   for name, data in target.files.items():
     path = folder / name

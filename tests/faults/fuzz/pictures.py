@@ -115,7 +115,7 @@ def _bombs() -> dict[str, bytes]:
     "header.tar.gz": head(_pax(7 << 30)) + _zeros(4096),
     "cut-header.tar": _pax(7 << 30) + bytes(1024),
     "minus.tar": _member(-1024) + bytes(1024),
-    "many.tar.gz": head(_member(0, "x.json")) * 4000,
+    "many.tar.gz": head(_member(0, "x.json")) * 1500,
   }
 
 
