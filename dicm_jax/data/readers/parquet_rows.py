@@ -32,43 +32,47 @@ def fitting(path: pathlib.Path, names: Sequence[str], most: int) -> int:
     InputError: one row alone takes more than `BYTES`.
     OSError, pa.ArrowException: the file cannot be read.
   """
-  metadata = pq.read_metadata(path)
-  rows = most
-  for number, words in enumerate(_longest_words(path, metadata, names)):
+  file = _open(path, names)
+  metadata, rows = file.metadata, most
+  columns = [i for i, name in _leaves(metadata.schema) if name in names]
+  for number in range(metadata.num_row_groups):
     group = metadata.row_group(number)
-    for i in range(group.num_columns):
-      column = group.column(i)
-      name = column.path_in_schema
-      if name.partition(".")[0] in names:
-        length = words.get(name.partition(".")[0], _NUMBER)
-        size = max(column.num_values * length, column.total_uncompressed_size)
-        rows = min(rows, BYTES * group.num_rows // max(size, 1))
-        if not rows:
-          raise errors.InputError(
-            f"{path}: column {name!r}: expected rows of at most "
-            f"{BYTES >> 20} MB, found {size:,} bytes in {group.num_rows} rows"
-          )
+    # With its first row comes the whole dictionary. And of a damaged footer
+    # reading tells by an error, while to ask for `column(i)` ends the process.
+    batches = file.iter_batches(1, row_groups=[number], columns=list(names))
+    batch = next(batches, None)
+    if batch is None:
+      continue
+    for column in map(group.column, columns):
+      name = column.path_in_schema.partition(".")[0]
+      size = max(
+        column.num_values * _longest(batch[name]),
+        column.total_uncompressed_size,
+      )
+      rows = min(rows, BYTES * group.num_rows // max(size, 1))
+      if not rows:
+        raise errors.InputError(
+          f"{path}: column {name!r}: expected rows of at most "
+          f"{BYTES >> 20} MB, found {size:,} bytes in {group.num_rows} rows"
+        )
   return rows
 
 
-def _longest_words(
-  path: pathlib.Path, metadata: pq.FileMetaData, names: Sequence[str]
-) -> Iterator[dict[str, int]]:
-  """Bytes of the longest word in each dictionary, group by group."""
-  schema = metadata.schema
-  leaves = [schema.column(i) for i in range(metadata.num_columns)]
-  texts = [c.path for c in leaves if c.physical_type == "BYTE_ARRAY"]
-  texts = [text for text in texts if text.partition(".")[0] in names]
-  columns = [text.partition(".")[0] for text in texts]
-  file = pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False)
-  for number in range(metadata.num_row_groups):
-    found = {}
-    if columns and metadata.row_group(number).num_rows:
-      # With its first row comes the whole dictionary.
-      batches = file.iter_batches(1, row_groups=[number], columns=columns)
-      batch = next(batches, None)
-      found = {name: _longest(batch[name]) for name in columns} if batch else {}
-    yield found
+def _leaves(schema: pq.ParquetSchema) -> Iterator[tuple[int, str]]:
+  """Numbers of the stored columns, and the column that each is a part of."""
+  for i in range(len(schema)):
+    yield i, schema.column(i).path.partition(".")[0]
+
+
+def _open(path: pathlib.Path, names: Sequence[str]) -> pq.ParquetFile:
+  """A file whose texts are read as dictionaries and numbers of words."""
+  schema = pq.read_metadata(path).schema
+  texts = [
+    schema.column(i).path
+    for i, name in _leaves(schema)
+    if name in names and schema.column(i).physical_type == "BYTE_ARRAY"
+  ]
+  return pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False)
 
 
 def _longest(column: pa.Array) -> int:

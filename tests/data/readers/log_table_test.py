@@ -332,7 +332,7 @@ BREAKS = {
     (b"[1]\n", "expected a JSON object: found '[1]'"),
     (b'{"uid": "\xff"}\n', "expected a JSON object: 'utf-8'"),
     (b'{"uid": "\\ud800"}\n', "expected a JSON object: 'utf-8'"),
-    (b"[" * 100_000 + b"\n", "expected a JSON object: maximum recursion"),
+    (b"[" * 100_000 + b"\n", "expected a JSON object: found more than 100"),
   ],
 }
 
@@ -530,14 +530,4 @@ def test_a_type_that_nothing_can_show_is_named(tmp_path, name):
   column = pa.array([1, 2], pa.timestamp("us", "Mars/Olympus"))
   pq.write_table(found.set_column(place, name, column), path)
   with pytest.raises(errors.InputError, match=rf"l\.parquet: column '{name}'"):
-    read(path)
-
-
-def test_a_time_beyond_all_calendars_is_named_by_line(tmp_path):
-  path = save(tmp_path / "l.parquet", ROWS)
-  found = pq.read_table(path)
-  place = found.column_names.index("at")
-  column = pa.array([None, 2**62], pa.timestamp("s"))
-  pq.write_table(found.set_column(place, "at", column), path)
-  with pytest.raises(errors.InputError, match=r"line 1: field 'at': expected"):
     read(path)

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from dicm_jax import embed_queries
 from dicm_jax.data import datasets, schema_file, source
+from dicm_jax.data.preparation import spill
 from dicm_jax.data.readers import infer, table, titles
 from tests.data import datasets_test
 from tests.data.readers import infer_test, log_table_test
@@ -212,8 +213,8 @@ def targets() -> dict[str, judge.Target]:
     ),
     "parquet": judge.Target(
       files=_examples([".parquet"]),
-      reads=_READS,
-      wrong=of((".parquet",)) | _unlike(),
+      reads=(*_READS, spill.estimated_size),
+      wrong=_unlike(),
     ),
     "proposal": judge.Target(
       files=_to_propose(), reads=(proposed,), wrong=bombs
