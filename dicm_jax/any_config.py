@@ -20,7 +20,7 @@ def from_dict(values: Any) -> AnyConfig:
     InputError: see `config_tree.build`, or the task is unknown.
   """
   task = values.get("task", "") if isinstance(values, dict) else ""
-  if task not in KINDS:
+  if not isinstance(task, str) or task not in KINDS:
     raise errors.unknown_name("task", str(task), filter(None, KINDS))
   return config_tree.build(KINDS[task], values)
 

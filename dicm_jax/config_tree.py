@@ -4,6 +4,7 @@ from collections.abc import Mapping
 import dataclasses
 import hashlib
 import json
+import math
 from typing import Any, TypeVar
 
 from dicm_jax import errors
@@ -30,7 +31,7 @@ Kind = TypeVar("Kind")
 
 
 def check_numbers(config: Any, at_least_one: tuple[str, ...]) -> None:
-  """Refuses whole numbers out of range.
+  """Refuses whole numbers out of range, and what is no number or infinite.
 
   Args:
     config: a config of any task.
@@ -40,6 +41,8 @@ def check_numbers(config: Any, at_least_one: tuple[str, ...]) -> None:
     InputError: one is.
   """
   for key, value in flatten(config).items():
+    if isinstance(value, float) and not math.isfinite(value):
+      raise errors.InputError(f"{key}: expected a finite number, found {value}")
     if not isinstance(value, int) or isinstance(value, bool):
       continue
     if key.startswith(at_least_one) and value < 1:
@@ -95,7 +98,7 @@ def _build(kind, values: Any, prefix: str):
 
 def _typed(kind, value: Any, key: str):
   """The value of a plain field, once it is known to be of the field's type."""
-  if kind is float and type(value) is int:
+  if kind is float and type(value) is int and abs(value) <= 2**63:
     return float(value)
   if kind in _TUPLES:
     # JSON knows no tuples, and dataclasses are to be hashable.

@@ -5,7 +5,7 @@ import pathlib
 
 from dicm_jax import errors, query_encoder
 from dicm_jax.data import source, vectors
-from dicm_jax.data.readers import table, values
+from dicm_jax.data.readers import columns, table, values
 
 COLUMN = "query"
 """Of a file with columns."""
@@ -55,5 +55,7 @@ def _lines(path: pathlib.Path) -> list[str]:
 
 def _column(path: pathlib.Path) -> Iterator[str]:
   for _, block in table.raw_blocks(path, (COLUMN,), source.Bad()):
-    text = values.as_text(values.parts(block[COLUMN].combine_chunks())[0])
+    column = block[COLUMN].combine_chunks()
+    with columns.converting(path, COLUMN, column.type):
+      text = values.as_text(values.parts(column)[0])
     yield from text.drop_null().to_pylist()

@@ -5,12 +5,34 @@ import contextlib
 import difflib
 import pathlib
 
+_HEAD, _TAIL, _LINES = 700, 300, 100
+"""Letters kept of a long line, and lines of a long text."""
+_NAMES, _NAME = 1000, 200
+"""Names, and letters of one, among which a like one is looked for."""
+
 
 class InputError(ValueError):
   """A mistake in a config, a file or a flag; its text is the whole report.
 
-  Commands print the text alone and exit with code 2.
+  Commands print the text alone and exit with code 2. It quotes files, so what
+  could steer a terminal is escaped, and what no screen holds is cut.
+
+  >>> print(InputError("log.csv: found " + chr(27)))
+  log.csv: found \\x1b
   """
+
+  def __init__(self, text: str):
+    lines = text.split("\n")
+    more = ["..."] if len(lines) > _LINES else []
+    super().__init__("\n".join([*map(_readable, lines[:_LINES]), *more]))
+
+
+def _readable(line: str) -> str:
+  if len(line) > _HEAD + _TAIL + 5:
+    line = f"{line[:_HEAD]} ... {line[-_TAIL:]}"
+  if line.isprintable():
+    return line
+  return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 class NonFiniteError(RuntimeError):
@@ -55,7 +77,8 @@ def unknown_name(what: str, found: str, known: Iterable[str]) -> InputError:
   "unknown backbone 'vgg61'; did you mean 'vgg16'? (known: squeezenet, vgg16)"
   """
   names = sorted(known)
-  near = difflib.get_close_matches(found, names, n=1, cutoff=0.5)
+  few = [name for name in names[:_NAMES] if len(name) <= _NAME]
+  near = difflib.get_close_matches(found[:_NAME], few, n=1, cutoff=0.5)
   hint = f"; did you mean {near[0]!r}?" if near else ""
   return InputError(
     f"unknown {what} {found!r}{hint} (known: {', '.join(names)})"

@@ -25,7 +25,8 @@ def mapped(
     cache_dir: the file's folder is made in it.
 
   Raises:
-    InputError: a picture cannot be decoded, or the file cannot be written.
+    InputError: a picture cannot be decoded, or the file cannot be written, or
+      is there and damaged.
   """
   path = cache_dir / "pixels" / f"{_digest(data, size)}.npy"
   count = len(data.image_bytes)
@@ -39,16 +40,16 @@ def mapped(
       )
       tell(rows.stop, count)
 
+  shape, dtype = (count, size, size, 3), np.dtype(np.uint8)
   if not path.exists():
-    shape = (count, size, size, 3)
     try:
-      held_rows.write(path, blocks(), shape, np.dtype(np.uint8))
+      held_rows.write(path, blocks(), shape, dtype)
     except OSError as e:
       raise errors.InputError(
         f"{path}: cannot be written: {e.strerror or e}; set XDG_CACHE_HOME to "
         "a folder that can"
       ) from e
-  return held_rows.mapped(path)
+  return held_rows.mapped(path, shape, dtype)
 
 
 def _digest(data: click_log.Dataset, size: int) -> str:

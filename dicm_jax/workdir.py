@@ -80,25 +80,32 @@ def read_config(path: pathlib.Path) -> AnyConfig:
   """
   file = path / CONFIG
   try:
-    return any_config.from_dict(json.loads(file.read_text()))
+    return any_config.from_dict(json.loads(file.read_text(encoding="utf-8")))
   except FileNotFoundError as e:
     raise errors.InputError(
       f"--workdir: {path} holds no {CONFIG}: expected the folder of a run"
     ) from e
   except json.JSONDecodeError as e:
     raise errors.InputError(f"{file}, line {e.lineno}: {e.msg}") from e
-  except (UnicodeDecodeError, errors.InputError) as e:
+  except OSError as e:
+    raise errors.InputError(f"{file}: {e.strerror or e}") from e
+  # No UTF-8, thousands of digits, a thousand brackets; or no config.
+  except (ValueError, RecursionError) as e:
     raise errors.InputError(f"{file}: {e}") from e
 
 
 def write_text(file: pathlib.Path, text: str) -> None:
   """Writes all of a file or nothing.
 
+  What stands under its name, or under that of the part, is replaced: a link
+  there, in a folder from somebody else, leads nowhere.
+
   Raises:
     WriteError: nothing was written.
   """
   part = file.with_name(file.name + _PART)
   with errors.writing(file):
+    part.unlink(missing_ok=True)
     part.write_text(text)
     os.replace(part, file)
 
@@ -130,8 +137,11 @@ def append_metrics(path: pathlib.Path, record: dict) -> None:
   """Adds a line.
 
   Raises:
+    InputError: the file is a link.
     WriteError: it was not written, or in part, which a restart drops.
   """
   file = path / METRICS
+  if file.is_symlink():  # Not of our making: `keep_metrics_until` leaves none.
+    raise errors.InputError(f"{file}: expected a file, found a link")
   with errors.writing(file), file.open("a") as out:
     out.write(json.dumps(record) + "\n")

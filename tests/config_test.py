@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import importlib.util
 import json
+import math
 import pathlib
 import re
 
@@ -388,3 +389,16 @@ def test_what_a_checkpoint_keeps_of_a_config():
   assert kept["model.hidden_widths"] == [20, 8]
   now = config_tree.kept(toy.values(seed=3))
   assert config_tree.changes(now, kept) == ["seed: 0 -> 3"]
+
+
+@pytest.mark.parametrize(
+  "key", ["dense_optimizer.learning_rate", "sparse_optimizer.clip_norm"]
+)
+@pytest.mark.parametrize("value", [math.inf, 10**400], ids=["inf", "10^400"])
+def test_numbers_are_finite(key, value):
+  assert error_of(key, value).startswith(f"{key}: expected")
+
+
+def test_a_task_is_a_text():
+  with pytest.raises(errors.InputError, match="unknown task"):
+    any_config.from_dict({"task": ["pairwise"]})

@@ -375,3 +375,16 @@ def test_damage_is_found_when_the_command_is_given_again(raw):
   shard.write_bytes(data)
   with pytest.raises(errors.InputError, match=r"part-00000.*SHA-256"):
     prepare.prepare(options(raw))
+
+
+def test_a_damaged_log_is_named(raw):
+  (raw / "log.parquet").write_bytes(b"PAR1" + bytes(100))
+  with pytest.raises(errors.InputError, match=r"log\.parquet: cannot be read"):
+    prepare.prepare(options(raw, samples=raw / "log.parquet"))
+
+
+def test_a_damaged_folder_of_a_preparation_is_named(raw):
+  (raw / "out" / ".work").mkdir(parents=True)
+  (raw / "out" / ".work" / "job.json").write_text("[")
+  with pytest.raises(errors.InputError, match=r"job\.json: cannot be read"):
+    prepare.prepare(options(raw))

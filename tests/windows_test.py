@@ -133,7 +133,8 @@ def test_rows_in_a_file_come_back_as_they_were(tmp_path):
   held_rows.write(
     tmp_path / "rows.npy", iter([rows[:7], rows[7:]]), (20, 3), rows.dtype
   )
-  found = held_rows.HeldRows(held_rows.mapped(tmp_path / "rows.npy"))
+  mapped = held_rows.mapped(tmp_path / "rows.npy", (20, 3), rows.dtype)
+  found = held_rows.HeldRows(mapped)
   taken = found.take(np.array([3, 19, 3]))
   assert taken.dtype == found.dtype == np.float32
   assert taken.tolist() == rows[[3, 19, 3]].tolist()

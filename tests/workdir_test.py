@@ -159,6 +159,9 @@ def test_damaged_config_is_named_with_its_line(tmp_path):
     (b"\xff\xfe\x00", "utf-8"),
     (b"[]", "expected a section"),
     (b'{"seed": 0}', "config key data is missing"),
+    (b"9" * 5000, "4300 digits"),
+    (b"[" * 100_000, "recursion"),
+    (b'{"task": []}', "unknown task"),
   ],
 )
 def test_config_that_is_none_is_named(tmp_path, damaged, reason):

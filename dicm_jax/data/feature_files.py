@@ -17,7 +17,6 @@ import pathlib
 from jaxtyping import Float
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dicm_jax import errors
 from dicm_jax.data import (
@@ -34,6 +33,8 @@ PRECOMPUTED = "precomputed"
 """Name and digest of vectors that the user brought."""
 META = "encoder.json"
 PART_ROWS = 4096
+MAX_WIDTH = 1 << 24
+"""Numbers of a vector, at most."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,20 @@ class Encoder:
   """How they are stored: float32, float16 or int8."""
   notice: str
   """What every report must say about the weights."""
+
+  def __post_init__(self):
+    kinds = {"name": str, "digest": str, "dtype": str, "notice": str}
+    for name, kind in (kinds | {"width": int}).items():
+      if type(getattr(self, name)) is not kind:
+        raise errors.InputError(
+          f"{name}: expected {kind.__name__}, found {getattr(self, name)!r}"
+        )
+    if self.dtype not in quantise.DTYPES:
+      raise errors.unknown_name("dtype", self.dtype, quantise.DTYPES)
+    if not 1 <= self.width <= MAX_WIDTH:
+      raise errors.InputError(
+        f"width: expected 1 to {MAX_WIDTH:,}, found {self.width}"
+      )
 
   @property
   def folder(self) -> str:
@@ -105,25 +120,72 @@ def _columns(vectors, encoder: Encoder) -> dict[str, pa.Array]:
 
 
 def _scale(path: pathlib.Path) -> Float[np.ndarray, " n"]:
-  return pq.read_table(path, columns=["scale"])["scale"].to_numpy()
+  column = files.read_column(path, "scale")
+  right = column.type == pa.float32() and not column.null_count
+  if not right or not np.isfinite(column.to_numpy()).all():
+    raise errors.InputError(
+      f"{path}: column 'scale': expected finite float32, none missing; found "
+      f"{column.type}"
+    )
+  return column.to_numpy()
 
 
-def _packed(path: pathlib.Path) -> quantise.Packed:
-  table = pq.read_table(path)
-  lists = table["features"].combine_chunks()
-  values = lists.flatten().to_numpy(zero_copy_only=False)
-  scale = table["scale"].to_numpy() if "scale" in table.column_names else None
-  return quantise.Packed(values.reshape(len(table), -1), scale)
+def _packed(path: pathlib.Path, encoder: Encoder) -> quantise.Packed:
+  """A part, once it is known to be what `encoder` says."""
+  column = files.read_column(path, "features")
+  kind = pa.from_numpy_dtype(np.dtype(encoder.dtype))
+  lists = column.combine_chunks()
+  if column.type != pa.list_(kind, encoder.width) or lists.null_count:
+    raise errors.InputError(
+      f"{path}: column 'features': expected {encoder.width} {encoder.dtype} a "
+      f"row, as {META} says; found {column.type}"
+    )
+  flat = lists.flatten()
+  values = flat.to_numpy(zero_copy_only=False)
+  if flat.null_count or not np.isfinite(values).all():
+    raise errors.InputError(f"{path}: expected finite numbers, none missing")
+  scale = _scale(path) if encoder.dtype == "int8" else None
+  return quantise.Packed(values.reshape(len(lists), -1), scale)
 
 
 def encoders(root: pathlib.Path) -> list[Encoder]:
-  """All whose features are complete, by name of their folder."""
-  found = sorted((root / FOLDER).glob(f"*/{META}"))
-  return [Encoder(**json.loads(path.read_text())) for path in found]
+  """All whose features are complete, by name of their folder.
+
+  Raises:
+    InputError: what is said of one is damaged, or of another folder.
+  """
+  found = []
+  for file in sorted((root / FOLDER).glob(f"*/{META}")):
+    encoder = read_encoder(file)
+    # The folder's name is made of what the file says, and files go there.
+    if encoder.folder != file.parent.name:
+      raise errors.InputError(
+        f"{file}: expected an encoder whose features lie in "
+        f"{file.parent.name!r}, found {encoder.folder!r}"
+      )
+    found.append(encoder)
+  return found
+
+
+def read_encoder(file: pathlib.Path) -> Encoder:
+  """What made the features of a folder.
+
+  Raises:
+    InputError: the file is missing or damaged.
+  """
+  try:
+    return Encoder(**json.loads(file.read_text(encoding="utf-8")))
+  except FileNotFoundError as e:
+    raise errors.InputError(
+      f"{file.parent}: expected a folder features/ENCODER of a prepared data "
+      f"set, found no {file.name} in it"
+    ) from e
+  except (OSError, ValueError, TypeError, RecursionError) as e:
+    raise errors.InputError(f"{file}: cannot be read: {e}") from e
 
 
 def held(
-  root: pathlib.Path, digest: str, mapped: bool
+  root: pathlib.Path, digest: str, mapped: bool, rows: int | None = None
 ) -> held_rows.HeldRows | None:
   """Features of all image rows by the encoder's digest; None: there are none.
 
@@ -133,35 +195,53 @@ def held(
     mapped: whether a row is read when it is wanted. Parquet knows no single
       rows, so they are written once more to a plain file beside the parts: on
       disk they take twice the room.
+    rows: of images; None: however many there are.
 
   Raises:
-    InputError: that file cannot be written.
+    InputError: that file cannot be written; or a file is damaged, or holds
+      others than `rows` rows.
   """
   for encoder in encoders(root):
     if encoder.digest == digest:
       folder = root / FOLDER / encoder.folder
-      return _mapped(folder, encoder) if mapped else _in_memory(folder)
+      found = (
+        _mapped(folder, encoder) if mapped else _in_memory(folder, encoder)
+      )
+      if rows is not None and len(found.values) != rows:
+        raise errors.InputError(
+          f"{folder}: expected features of {rows} images, found "
+          f"{len(found.values)}"
+        )
+      return found
   return None
 
 
-def _in_memory(folder: pathlib.Path) -> held_rows.HeldRows:
-  parts = [_packed(path) for path in sorted(folder.glob("part-*.parquet"))]
+def _paths(folder: pathlib.Path) -> list[pathlib.Path]:
+  found = sorted(folder.glob("part-*.parquet"))
+  if not found:
+    raise errors.InputError(f"{folder}: expected part-*.parquet, found none")
+  return found
+
+
+def _in_memory(folder: pathlib.Path, encoder: Encoder) -> held_rows.HeldRows:
+  parts = [_packed(path, encoder) for path in _paths(folder)]
   scales = [part.scale for part in parts if part.scale is not None]
   values = np.concatenate([part.values for part in parts])
   return held_rows.HeldRows(values, np.concatenate(scales) if scales else None)
 
 
 def _mapped(folder: pathlib.Path, encoder: Encoder) -> held_rows.HeldRows:
-  parts = sorted(folder.glob("part-*.parquet"))
+  parts = _paths(folder)
   values, scale = folder / "rows.npy", folder / "scale.npy"
-  rows = sum(pq.ParquetFile(path).metadata.num_rows for path in parts)
+  rows = sum(map(files.num_rows, parts))
+  shape, dtype = (rows, encoder.width), np.dtype(encoder.dtype)
+  number = np.dtype(np.float32)
   try:
     if encoder.dtype == "int8" and not scale.exists():
-      blocks = (_scale(path) for path in parts)
-      held_rows.write(scale, blocks, (rows,), np.dtype(np.float32))
+      held_rows.write(scale, map(_scale, parts), (rows,), number)
     if not values.exists():
-      shape, dtype = (rows, encoder.width), np.dtype(encoder.dtype)
-      blocks = (_packed(path).values for path in parts)
+      _packed(parts[0], encoder)  # Before room is made for all.
+      blocks = (_packed(path, encoder).values for path in parts)
       held_rows.write(values, blocks, shape, dtype)
   except OSError as e:
     raise errors.InputError(
@@ -169,8 +249,10 @@ def _mapped(folder: pathlib.Path, encoder: Encoder) -> held_rows.HeldRows:
       "needs the features as a plain file there"
     ) from e
   return held_rows.HeldRows(
-    held_rows.mapped(values),
-    np.load(scale) if encoder.dtype == "int8" else None,
+    held_rows.mapped(values, shape, dtype),
+    np.array(held_rows.mapped(scale, (rows,), number))
+    if encoder.dtype == "int8"
+    else None,
   )
 
 
@@ -185,8 +267,7 @@ def image_keys(root: pathlib.Path) -> list[str]:
   if not folder.exists() and title_file.exists(root):
     return title_file.keys(root)
   paths = sorted(folder.glob("part-*.parquet"))
-  tables = [pq.read_table(path, columns=["key"]) for path in paths]
-  return [key for table in tables for key in table["key"].to_pylist()]
+  return [key for path in paths for key in files.read_texts(path, "key")]
 
 
 def write_precomputed(

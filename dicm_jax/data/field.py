@@ -27,7 +27,8 @@ RESERVED = (
 """Columns of our own beside the features'."""
 HISTORY_PREFIX = "history_"
 """Begins our columns of past clicks."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+"""Names become names of files."""
 
 MAX_BUCKETS = 2**31 - 2
 """Rows are int32, and row 0 comes on top."""
@@ -98,8 +99,8 @@ def _name(name: str, where: str) -> None:
     or not _NAME.fullmatch(name)
   ):
     raise errors.InputError(
-      f"{where}: expected a name of letters, digits, _ and - that begins "
-      f"neither with _ or - nor with {HISTORY_PREFIX!r} and is none of "
+      f"{where}: expected a name of 1 to 100 letters, digits, _ and - that "
+      f"begins neither with _ or - nor with {HISTORY_PREFIX!r} and is none of "
       f"{', '.join(RESERVED)}; call it e.g. '{name.strip('_-') or 'x'}_id', "
       f"and name the log's column by column = {name!r}"
     )

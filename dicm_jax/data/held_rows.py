@@ -7,6 +7,7 @@ from typing import NamedTuple
 from jaxtyping import Float, Int, Shaped
 import numpy as np
 
+from dicm_jax import errors
 from dicm_jax.data import files, quantise
 
 
@@ -83,6 +84,24 @@ def write(
     out.flush()
 
 
-def mapped(path: pathlib.Path) -> Shaped[np.ndarray, " R *content"]:
-  """The rows of a file of `write`, read when they are wanted."""
-  return np.load(path, mmap_mode="r")
+def mapped(
+  path: pathlib.Path, shape: tuple[int, ...], dtype: np.dtype
+) -> Shaped[np.ndarray, " R *content"]:
+  """The rows of a file of `write`, read when they are wanted.
+
+  Raises:
+    InputError: it is damaged, or of another shape or type.
+  """
+  try:
+    found = np.load(path, mmap_mode="r", allow_pickle=False)
+  # A header is a Python literal, and a broken one breaks in many ways.
+  except Exception as e:
+    raise errors.InputError(f"{path}: cannot be read: {e}") from e
+  if not isinstance(found, np.ndarray) or (found.shape, found.dtype) != (
+    shape,
+    dtype,
+  ):
+    raise errors.InputError(
+      f"{path}: expected {dtype} {list(shape)}, found another array; remove it"
+    )
+  return found

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import pathlib
+import re
 import struct
 from typing import overload
 
@@ -248,13 +249,33 @@ class ImageStore(Sequence[bytes]):
     index += self._first
     part = bisect.bisect_right(self._firsts, index) - 1
     if part != self._open:  # Rows are asked for in order: one file at hand.
-      table = pq.read_table(self._paths[part], columns=["bytes"])
-      self._pictures, self._open = table["bytes"].to_pylist(), part
+      path = self._paths[part]
+      found = files.read_column(path, "bytes").to_pylist()
+      if len(found) != self._rows_of(part) or not _are_bytes(found):
+        raise errors.InputError(
+          f"{path}: column 'bytes': expected {self._rows_of(part)} pictures"
+        )
+      self._pictures, self._open = found, part
     return self._pictures[index - self._firsts[part]]
+
+  def _rows_of(self, part: int) -> int:
+    """Rows of a file: the next one's name says where they end."""
+    if part + 1 < len(self._firsts):
+      return self._firsts[part + 1] - self._firsts[part]
+    return files.num_rows(self._paths[part])
+
+
+def _are_bytes(found: list) -> bool:
+  return all(isinstance(picture, bytes) for picture in found)
 
 
 def _first_row(path: pathlib.Path) -> int:
-  return int(path.stem.removeprefix("part-"))
+  number = path.stem.removeprefix("part-")
+  if not re.fullmatch("[0-9]{1,18}", number):
+    raise errors.InputError(
+      f"{path}: expected a name part-N.parquet, N the file's first row"
+    )
+  return int(number)
 
 
 def count(folder: pathlib.Path) -> int:
@@ -262,17 +283,25 @@ def count(folder: pathlib.Path) -> int:
   paths = _parts(folder)
   if not paths:
     return 0
-  return _first_row(paths[-1]) + pq.ParquetFile(paths[-1]).metadata.num_rows
+  return _first_row(paths[-1]) + files.num_rows(paths[-1])
 
 
 def names(folder: pathlib.Path, rows: slice = slice(None)) -> list[str]:
-  """Keys of some rows; "" for row 0. Only their files are opened."""
+  """Keys of some rows; "" for row 0. Only their files are opened.
+
+  Raises:
+    InputError: a file is damaged, or rows are missing.
+  """
   start, stop, _ = rows.indices(count(folder))
   paths = _parts(folder)
   firsts = [_first_row(path) for path in paths]
   low = max(bisect.bisect_right(firsts, start) - 1, 0)
   chosen = paths[low : bisect.bisect_left(firsts, stop)]
-  tables = [pq.read_table(path, columns=["key"]) for path in chosen]
-  keys = [key for table in tables for key in table["key"].to_pylist()]
+  keys = [key for path in chosen for key in files.read_texts(path, "key")]
   shift = firsts[low] if firsts else 0
-  return keys[start - shift : stop - shift]
+  found = keys[start - shift : stop - shift]
+  if len(found) != max(stop - start, 0):
+    raise errors.InputError(
+      f"{folder}: expected pictures {start} to {stop - 1}, found {len(found)}"
+    )
+  return found

@@ -1,6 +1,6 @@
 """Reads a prepared data set, as docs/data.md lays it out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 import functools
 import hashlib
 import json
@@ -10,8 +10,6 @@ from typing import Any
 from jaxtyping import Float, Int
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from dicm_jax import errors
 from dicm_jax.data import (
@@ -19,13 +17,16 @@ from dicm_jax.data import (
   feature_files,
   files,
   image_store,
+  manifest_check,
   schema_file,
+  shard_reader,
   title_file,
 )
 from dicm_jax.data import schema as schema_lib
 from dicm_jax.data.preparation import encode
 from dicm_jax.data.preparation.job import MANIFEST, SPLITS, WORK
 from dicm_jax.data.preparation.manifest import FORMAT
+from dicm_jax.data.shard_reader import Parts
 
 
 def load(path: pathlib.Path) -> click_log.Dataset:
@@ -34,23 +35,32 @@ def load(path: pathlib.Path) -> click_log.Dataset:
   Pictures and frozen features stay on disk until asked for; titles do not.
 
   Raises:
-    InputError: the folder holds no finished data set of this version, or a
-      file is missing or has another size than the manifest says.
+    InputError: the folder holds no finished data set of this version; or a
+      file is missing or has another size than the manifest says, is damaged, or
+      holds others than the rows that the manifest speaks of.
   """
   manifest = read_manifest(path)
-  schema = schema_file.from_dict(manifest["schema"])
+  schema = _schema(path / MANIFEST, manifest)
   pictures = image_store.ImageStore(path / "images")
+  names = tuple(feature_files.image_keys(path))
+  titles = title_file.read(path)
+  if titles is not None and len(titles) != len(names):
+    raise errors.InputError(
+      f"{path / title_file.NAME}: expected {len(names)} titles, one an image "
+      f"row; found {len(titles)}"
+    )
+  images = max(len(names), 1)
   queries, query = _queries(path) if schema.log.query else ((), {})
   return click_log.Dataset(
     features=_features(schema, manifest),
-    train=_log(path, "train", schema, manifest, query.get("train")),
-    test=_log(path, "test", schema, manifest, query.get("test")),
-    image_names=tuple(feature_files.image_keys(path)),
+    train=_log(path, "train", schema, manifest, images, query.get("train")),
+    test=_log(path, "test", schema, manifest, images, query.get("test")),
+    image_names=names,
     image_bytes=pictures,
     no_image=image_store.NO_IMAGE,
-    titles=title_file.read(path),
+    titles=titles,
     queries=queries,
-    held=functools.partial(feature_files.held, path),
+    held=functools.partial(feature_files.held, path, rows=len(names)),
     digest=_digest(manifest),
     notice=manifest["notice"],
   )
@@ -75,15 +85,17 @@ def read_manifest(path: pathlib.Path) -> dict[str, Any]:
     raise errors.InputError(
       f"data.path: {path} holds no {MANIFEST}: {what}"
     ) from e
-  except (OSError, ValueError) as e:
+  except (OSError, ValueError, RecursionError) as e:
     raise errors.InputError(f"{file}: cannot be read: {e}") from e
-  if manifest.get("format") != FORMAT:
+  if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+    found = manifest.get("format") if isinstance(manifest, dict) else manifest
     raise errors.InputError(
-      f"{file}: expected format {FORMAT}, found "
-      f"{manifest.get('format')!r}; prepare the data again"
+      f"{file}: expected format {FORMAT}, found {found!r}; prepare the data "
+      "again"
     )
+  manifest_check.check(file, manifest)
   for name, entry in manifest["files"].items():
-    found = (path / name).stat().st_size if (path / name).exists() else None
+    found = (path / name).stat().st_size if (path / name).is_file() else None
     if found != entry["bytes"]:
       raise errors.InputError(
         f"{path / name}: expected {entry['bytes']} bytes, found "
@@ -92,11 +104,21 @@ def read_manifest(path: pathlib.Path) -> dict[str, Any]:
   return manifest
 
 
+def _schema(file: pathlib.Path, manifest) -> schema_lib.Schema:
+  """The schema, once rows and scales of its features are known to be there."""
+  try:
+    schema = schema_file.from_dict(manifest["schema"])
+  except errors.InputError as e:
+    raise errors.InputError(f"{file}: {e}") from e
+  manifest_check.check_features(file, manifest, schema)
+  return schema
+
+
 def user_keys(path: pathlib.Path, split: str) -> list[str]:
   """Keys of a split's users, in the order that `ClickLog.user` counts them."""
   users: set[str] = set()
   for part in sorted((path / split).glob("part-*.parquet")):
-    users |= set(pq.read_table(part, columns=["user"])["user"].to_pylist())
+    users |= set(files.read_texts(part, "user"))
   return sorted(users)
 
 
@@ -167,8 +189,13 @@ def _queries(
   path: pathlib.Path,
 ) -> tuple[tuple[str, ...], dict[str, Int[np.ndarray, " G"]]]:
   """The distinct queries in order, and by split the place of each group's."""
-  texts = {k: list(_Parts(path / k).chunks(schema_lib.QUERY)) for k in SPLITS}
-  known, code = _codes([chunk for chunks in texts.values() for chunk in chunks])
+  texts = {
+    split: list(Parts(path / split).chunks(schema_lib.QUERY, pa.string()))
+    for split in SPLITS
+  }
+  known, code = shard_reader.codes(
+    [chunk for chunks in texts.values() for chunk in chunks]
+  )
   known = known.to_pylist()
   none = known[:1] == [""]  # The first in order: no query, so it becomes -1.
   code -= none
@@ -176,39 +203,42 @@ def _queries(
   return tuple(known[none:]), {"train": code[:train], "test": code[train:]}
 
 
-def _log(path, split: str, schema: schema_lib.Schema, manifest, query):
+def _log(path, split: str, schema: schema_lib.Schema, manifest, images, query):
   """One split, all its parts end to end."""
-  parts = _Parts(path / split)
-  group_of = parts.lists("label")
+  parts = Parts(path / split)
+  group_of = parts.labels()
   samples, groups = len(group_of.values), len(group_of.offsets) - 1
+  rows = manifest["rows"]
   ids = [f for f in schema.feature if f.kind in schema_lib.ID_KINDS]
   numbers = np.arange(groups, dtype=group_of.offsets.dtype)
   return click_log.ClickLog(
     user_ids={
-      name: parts.lists(name) for f in ids for name in _user_columns(f)
+      name: parts.lists(name, rows[f.name])
+      for f in ids
+      for name in _user_columns(f)
     },
     ad_ids={
-      f.name: parts.values(f.name)
+      f.name: parts.rows(f.name, rows[f.name], samples)
       for f in ids
       if f.side != "user" and f.kind == "id"
     },
     ad_lists={
-      f.name: parts.inner_lists(f.name)
+      f.name: parts.lists(f.name, rows[f.name], depth=1)
       for f in ids
       if f.side != "user" and f.kind != "id"
     },
     user_dense=_dense(parts, schema, manifest, groups, of_user=True),
     ad_dense=_dense(parts, schema, manifest, samples, of_user=False),
-    behaviour_images=_behaviour_images(parts, schema, groups),
+    behaviour_images=_behaviour_images(parts, schema, groups, images),
     ad_image=(
-      parts.values(schema.ad_image.name)
+      parts.rows(schema.ad_image.name, images, samples)
       if schema.ad_image
       else np.zeros(samples, np.int32)
     ),
     label=group_of.values.astype(np.float32, copy=False),
     group=np.repeat(numbers, group_of.lengths),
     user=parts.codes("user"),
-    time=parts.values("time"),
+    time=parts.values("time", pa.int64(), groups),
     query=query,
   )
 
@@ -220,96 +250,20 @@ def _user_columns(field: schema_lib.Field) -> Iterator[str]:
     yield encode.history_name(field)
 
 
-def _behaviour_images(parts: "_Parts", schema: schema_lib.Schema, groups: int):
+def _behaviour_images(
+  parts: Parts, schema: schema_lib.Schema, groups: int, rows: int
+):
   image, images = schema.ad_image, schema.behaviour_images
   if images is not None:
-    return parts.lists(images.name)
+    return parts.lists(images.name, rows)
   if image is not None and image.history:
-    return parts.lists(encode.history_name(image))
+    return parts.lists(encode.history_name(image), rows)
   nothing = np.zeros(0, np.int32)
   return click_log.Jagged(nothing, np.zeros(groups + 1, np.int32))
 
 
-class _Parts:
-  """The shards of a split, read column by column and part by part.
-
-  So the memory at the peak is the result's and a column's, and a column may
-  hold more values than one Arrow array.
-  """
-
-  def __init__(self, folder: pathlib.Path):
-    self._paths = sorted(folder.glob("part-*.parquet"))
-    self._names = pq.read_schema(self._paths[0]).names
-
-  def chunks(self, name: str) -> Iterator[pa.Array]:
-    for path in self._paths:
-      yield from pq.read_table(path, columns=[name])[name].chunks
-
-  def values(self, name: str) -> np.ndarray:
-    """All values of a column, whatever lists they are in."""
-    return _joined([_flat(chunk) for chunk in self.chunks(name)])
-
-  def lists(self, name: str, depth: int = 0) -> click_log.Jagged:
-    """A column of lists, one a group; at depth 1 those within, one a sample."""
-    values, lengths = [], []
-    for chunk in self.chunks(name):
-      inner = chunk.flatten() if depth else chunk
-      values.append(_flat(inner))
-      lengths.append(inner.value_lengths().to_numpy())
-    weights = schema_lib.weight_column(name)
-    return click_log.Jagged(
-      _joined(values),
-      offsets_of(lengths),
-      self.values(weights) if weights in self._names else None,
-    )
-
-  def inner_lists(self, name: str) -> click_log.Jagged:
-    return self.lists(name, depth=1)
-
-  def codes(self, name: str) -> np.ndarray:
-    """Number of each string among all that occur, in order."""
-    return _codes(list(self.chunks(name)))[1]
-
-
-def _codes(texts: list[pa.Array]) -> tuple[pa.Array, Int[np.ndarray, " n"]]:
-  """The distinct strings in order, and the place of each one there."""
-  found = pa.chunked_array(texts, pa.string())
-  encoded = found.dictionary_encode().unify_dictionaries()
-  if not encoded.num_chunks:
-    return pa.array([], pa.string()), np.zeros(0, np.int32)
-  distinct = encoded.chunk(0).dictionary
-  order = pc.call_function("sort_indices", [distinct])
-  rank = np.empty(len(order), np.int32)
-  rank[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
-  code = np.concatenate([rank[c.indices.to_numpy()] for c in encoded.chunks])
-  return distinct.take(order), code
-
-
-def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-  return np.concatenate(parts) if parts else np.zeros(0, np.int32)
-
-
-def _flat(column: pa.Array) -> np.ndarray:
-  while pa.types.is_list(column.type):
-    column = column.flatten()
-  return column.to_numpy(zero_copy_only=False)
-
-
-def offsets_of(lengths: Sequence[np.ndarray]) -> np.ndarray:
-  """Where each list begins, and the end of all: int32 where that is enough.
-
-  >>> offsets_of([np.array([2, 1]), np.array([4])]).tolist()
-  [0, 2, 3, 7]
-  """
-  total = sum(int(part.sum(dtype=np.int64)) for part in lengths)
-  dtype = np.int32 if total < 2**31 else np.int64
-  out = np.zeros(1 + sum(map(len, lengths)), dtype)
-  np.concatenate([out[:1], *lengths], out=out, casting="same_kind")
-  return np.cumsum(out, dtype=dtype, out=out)
-
-
 def _dense(
-  parts: _Parts, schema, manifest, count: int, *, of_user: bool
+  parts: Parts, schema, manifest, count: int, *, of_user: bool
 ) -> Float[np.ndarray, "n K"]:
   """All dense numbers of one side, scaled; a missing one is the mean."""
   fields = [
@@ -319,9 +273,12 @@ def _dense(
   ]
   out = np.empty((count, sum(f.width for f in fields)), np.float32)
   end = 0
+  kind = pa.list_(shard_reader.NUMBERS)
   for field in fields:
     first, end = end, end + field.width
-    numbers = parts.values(field.name)
+    numbers = parts.values(
+      field.name, kind if of_user else pa.list_(kind), count * field.width
+    )
     out[:, first:end] = _scaled(numbers, field, manifest["dense"][field.name])
   return out
 

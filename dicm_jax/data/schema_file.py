@@ -35,10 +35,11 @@ def load(path: pathlib.Path) -> schema_lib.Schema:
       the message names file, section or feature, what was expected and found.
   """
   try:
-    values = tomllib.loads(path.read_text())
+    values = tomllib.loads(path.read_text(encoding="utf-8"))
   except OSError as e:
     raise errors.InputError(f"{path}: {e.strerror}") from e
-  except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+  # No TOML, no UTF-8, a number of thousands of digits; a thousand brackets.
+  except (ValueError, RecursionError) as e:
     raise errors.InputError(f"{path}: not a TOML file: {e}") from e
   try:
     return from_dict(values)
@@ -144,7 +145,7 @@ def _section(kind, values: Any, where: str):
 
 
 def _typed(kind, value: Any, where: str):
-  if kind is float and type(value) is int:
+  if kind is float and type(value) is int and abs(value) <= 2**63:
     return float(value)
   if kind is str and isinstance(value, (datetime.date, datetime.datetime)):
     return value.isoformat()  # TOML has dates of its own.

@@ -19,15 +19,23 @@ _IDEOGRAPH = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_IDEOGRAPH}]|[^\W_{_IDEOGRAPH}]+")
 
 
+LONGEST = 10_000
+"""Letters of a text that are looked at."""
+
+
 def words(text: str) -> list[str]:
   """Words of a text, without regard to case and to forms of a character.
+
+  Those after its first `LONGEST` letters do not count: in letters with many
+  accents, putting accents in order takes time by the square of their number.
 
   >>> words("Long RED dress, size 38")
   ['long', 'red', 'dress', 'size', '38']
   >>> words("红色dress")
   ['红', '色', 'dress']
   """
-  return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+  normal = unicodedata.normalize("NFKC", text[:LONGEST])
+  return _WORD.findall(normal.casefold())
 
 
 def tokens(

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import pathlib
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dicm_jax.data import files
 
@@ -31,14 +30,22 @@ def write(root: pathlib.Path, keys: Sequence[str], titles: pa.Array) -> None:
 
 
 def keys(root: pathlib.Path) -> list[str]:
-  """Key of each image row; "" for row 0."""
+  """Key of each image row; "" for row 0.
+
+  Raises:
+    InputError: the file is damaged.
+  """
   return _column(root, "key")
 
 
 def read(root: pathlib.Path) -> tuple[str, ...] | None:
-  """Title of each image row; None where nobody gave any."""
+  """Title of each image row; None where nobody gave any.
+
+  Raises:
+    InputError: the file is damaged.
+  """
   return tuple(_column(root, "title")) if exists(root) else None
 
 
 def _column(root: pathlib.Path, name: str) -> list[str]:
-  return pq.read_table(root / NAME, columns=[name])[name].to_pylist()
+  return files.read_texts(root / NAME, name)

@@ -8,7 +8,6 @@ folder features/ENCODER of a prepared data set is read as such a table too.
 
 from collections.abc import Iterable, Sequence
 import dataclasses
-import json
 import pathlib
 
 from jaxtyping import Float
@@ -93,7 +92,7 @@ def read(path: pathlib.Path) -> Vectors:
 
 
 def _read_folder(folder: pathlib.Path) -> Vectors:
-  encoder = _encoder(folder / feature_files.META)
+  encoder = feature_files.read_encoder(folder / feature_files.META)
   paths = sorted(folder.glob("part-*.parquet"))
   if not paths:
     raise errors.InputError(f"{folder}: expected part-*.parquet, found none")
@@ -110,19 +109,6 @@ def _read_folder(folder: pathlib.Path) -> Vectors:
     encoder=encoder.name,
     digest=encoder.digest,
   )
-
-
-def _encoder(file: pathlib.Path) -> feature_files.Encoder:
-  """What made the vectors of a folder."""
-  try:
-    return feature_files.Encoder(**json.loads(file.read_text()))
-  except FileNotFoundError as e:
-    raise errors.InputError(
-      f"{file.parent}: expected a folder features/ENCODER of a prepared data "
-      f"set, found no {file.name} in it"
-    ) from e
-  except (OSError, ValueError, TypeError) as e:
-    raise errors.InputError(f"{file}: cannot be read: {e}") from e
 
 
 def _read_part(

@@ -5,14 +5,20 @@ import hashlib
 import http.client
 import os
 import pathlib
+import re
 import tempfile
 from typing import BinaryIO
+import urllib.error
 import urllib.request
 
 from dicm_jax import errors
 
 _PIECE_BYTES = 1 << 20
 _TIMEOUT_S = 60.0
+
+
+_ALGORITHMS = {"md5": 32, "sha256": 64}
+"""Names of digests in hashlib, and their hexadecimal digits."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,11 +30,38 @@ class Source:
   digest: str
   """Hexadecimal digest, as its publisher gives it."""
   algorithm: str
-  """Name of the digest in hashlib."""
+  """md5 where its publisher gives no other, else sha256."""
+
+  def __post_init__(self):
+    if not self.url.startswith("https://"):
+      raise errors.InputError(f"expected a URL https://..., found {self.url!r}")
+    digits = _ALGORITHMS.get(self.algorithm, 0)
+    if not re.fullmatch(f"[0-9a-f]{{{digits}}}", self.digest) or not digits:
+      raise errors.InputError(
+        f"{self.url}: expected a digest of {', '.join(_ALGORITHMS)}, found "
+        f"{self.algorithm} {self.digest!r}"
+      )
 
   @property
   def file_name(self) -> str:
     return self.url.rsplit("/", 1)[-1]
+
+
+class _HttpsOnly(urllib.request.HTTPRedirectHandler):
+  """Follows a redirect to another place, but not to one that anybody between
+  could answer for."""
+
+  def redirect_request(self, req, fp, code, msg, headers, newurl):
+    if not newurl.startswith("https://"):
+      raise urllib.error.URLError(f"redirected to {newurl}, which is not https")
+    return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def opener(
+  *handlers: urllib.request.BaseHandler,
+) -> urllib.request.OpenerDirector:
+  """Opens URLs of https, and no other."""
+  return urllib.request.build_opener(_HttpsOnly, *handlers)
 
 
 def cache_dir() -> pathlib.Path:
@@ -80,7 +113,7 @@ def _copy(source: Source, out: BinaryIO) -> None:
   request = urllib.request.Request(source.url, headers={"User-Agent": "dicm"})
   written = 0
   try:
-    with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+    with opener().open(request, timeout=_TIMEOUT_S) as answer:
       while piece := answer.read(_PIECE_BYTES):
         written += len(piece)
         if written > source.size_bytes:

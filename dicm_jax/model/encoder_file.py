@@ -79,6 +79,7 @@ def write(
     name: np.ascontiguousarray(leaf) for name, leaf in _named(params).items()
   }
   part = path.with_name(path.name + ".part")
+  part.unlink(missing_ok=True)  # A link there would be followed.
   shape = json.dumps(dataclasses.asdict(config), sort_keys=True)
   with errors.writing(path, safetensors.SafetensorError):
     arrays.save_file(named, part, metadata={kind.entry: shape})
@@ -121,10 +122,17 @@ def params_of(config: Any, kind: Kind = ITEMS) -> PyTree:
 def _config(file: pathlib.Path, kind: Kind, text: str | None) -> Any:
   try:
     return kind.parse(json.loads(text or ""))
-  except (ValueError, TypeError, KeyError, AttributeError) as e:
+  # A width of 10^18 is one, too: no shape can have it.
+  except (
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    RecursionError,
+  ) as e:
     raise errors.InputError(
       f"{file}: expected metadata that name an encoder as {kind.entry!r}, "
-      f"found {text!r} ({e})"
+      f"found {text!r:.200} ({e})"
     ) from e
 
 

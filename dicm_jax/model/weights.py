@@ -261,16 +261,16 @@ def _counted(source: Any, name: str) -> str:
 
 def _members(source: Any, layer: str) -> dict[str, Any]:
   """Finds every array whose name starts with the layer's name."""
-  if isinstance(source, Mapping) and not isinstance(source, h5py.Group):
+  if isinstance(source, weights_file.Archive):
     names = [n for n in source if n.startswith(f"{layer}/")]
     return {name: source[name] for name in names}
   found: dict[str, Any] = {}
 
   def note(name: str, item: Any) -> None:
     if isinstance(item, h5py.Dataset):
-      found[f"{layer}/{name}"] = item
+      found[f"{layer}/{name}"] = weights_file.own(item)
 
-  group = source.get(layer)
-  if isinstance(group, h5py.Group):
+  group = weights_file.group(source, layer)
+  if group is not None:
     group.visititems(note)
   return found

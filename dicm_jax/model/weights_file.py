@@ -3,10 +3,10 @@
 Nothing here unpickles: a weights file can be wrong, but it cannot run code.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import pathlib
-from typing import Any
+from typing import IO, Any
 import zipfile
 
 import h5py
@@ -17,6 +17,11 @@ from dicm_jax import errors
 
 _PICKLED = (".bin", ".ckpt", ".pkl", ".pickle", ".pt", ".pth")
 _FLOATS = ("f16", "f32", "f64", "float16", "float32", "float64")
+_HEADS = {
+  (1, 0): np.lib.format.read_array_header_1_0,
+  (2, 0): np.lib.format.read_array_header_2_0,
+}
+"""Of arrays, by the version of the format."""
 _KNOWN = (".h5", ".hdf5", ".npz", ".safetensors")
 
 
@@ -43,7 +48,7 @@ def check_suffix(path: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def opened(path: pathlib.Path) -> Iterator[Any]:
-  """Yields the open file: safetensors, NumPy's or h5py's object.
+  """Yields the open file: of safetensors, `Archive`, or h5py's object.
 
   Raises:
     errors.InputError: damage, also that found while reading from it.
@@ -53,16 +58,13 @@ def opened(path: pathlib.Path) -> Iterator[Any]:
       with safetensors.safe_open(path, framework="np") as source:
         yield source
     elif path.suffix == ".npz":
-      # np.load leaves a file that it opened itself open when it is damaged.
       with path.open("rb") as file:
-        source = np.load(file, allow_pickle=False)
-        if isinstance(source, np.ndarray):
-          raise ValueError("a single array, not an archive of arrays")
-        yield source
+        yield Archive(file)
     else:
       with h5py.File(path, "r") as source:
         # `model.save` puts one folder around what `save_weights` writes.
-        yield source.get("model_weights", source)
+        inner = group(source, "model_weights")
+        yield source if inner is None else inner
   except errors.InputError:
     raise
   except (
@@ -75,6 +77,75 @@ def opened(path: pathlib.Path) -> Iterator[Any]:
     ValueError,
   ) as e:
     raise errors.InputError(f"{path}: damaged weights file: {e}") from e
+
+
+class Archive(Mapping[str, "_Array"]):
+  """Arrays of a .npz file, none of them unpacked before it is asked for.
+
+  np.load makes room for what the archive says it holds, however much that is.
+  """
+
+  def __init__(self, file: IO[bytes]):
+    self._zip = zipfile.ZipFile(file)
+    self._names = {
+      name.removesuffix(".npy"): name for name in self._zip.namelist()
+    }
+
+  def __getitem__(self, key: str) -> "_Array":
+    return _Array(self._zip, self._names[key])
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._names)
+
+  def __len__(self) -> int:
+    return len(self._names)
+
+
+class _Array:
+  """What the head of an array says; NumPy's `asarray` reads the rest."""
+
+  def __init__(self, archive: zipfile.ZipFile, name: str):
+    self._zip, self._name = archive, name
+    with self._open() as file:
+      version = np.lib.format.read_magic(file)
+      if version not in _HEADS:
+        raise ValueError(f"{name}: an array of unknown version {version}")
+      self.shape, _, self.dtype = _HEADS[version](file)
+
+  def _open(self) -> IO[bytes]:
+    method = self._zip.getinfo(self._name).compress_type
+    if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+      raise ValueError(f"{self._name}: expected deflate, found method {method}")
+    return self._zip.open(self._name)
+
+  def __array__(self, dtype=None, copy=None) -> np.ndarray:
+    with self._open() as file:
+      found = np.lib.format.read_array(file, allow_pickle=False)
+    return found if dtype is None else found.astype(dtype, copy=bool(copy))
+
+
+def group(source: h5py.Group, name: str) -> h5py.Group | None:
+  """A group within a group; None: there is none of the name.
+
+  Raises:
+    ValueError: it is a link, which may lead to any file of the machine.
+  """
+  link = source.get(name, getlink=True)
+  if link is not None and not isinstance(link, h5py.HardLink):
+    raise ValueError(f"{name!r}: expected no link, found one")
+  found = source.get(name)
+  return found if isinstance(found, h5py.Group) else None
+
+
+def own(dataset: h5py.Dataset) -> h5py.Dataset:
+  """The dataset, if its numbers lie in the file itself.
+
+  Raises:
+    ValueError: they lie in other files of the machine.
+  """
+  if dataset.external or dataset.is_virtual:
+    raise ValueError(f"{dataset.name!r}: expected numbers, found other files")
+  return dataset
 
 
 def check(

@@ -129,3 +129,17 @@ def test_a_mistake_is_named_with_its_place(tmp_path, old, new, message):
 def test_a_missing_file_is_named(tmp_path):
   with pytest.raises(errors.InputError, match="No such file"):
     schema_file.load(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("x = " + "[" * 5000, "not a TOML file"),
+    ("x = " + "9" * 5000, "not a TOML file"),
+    (GOOD.replace("= 14", f"= 1{'0' * 400}"), "window_days: expected float"),
+    (GOOD.replace("sku_id", "n" * 101), "a name of 1 to 100 letters"),
+  ],
+)
+def test_what_would_break_the_parser_is_named(tmp_path, text, message):
+  with pytest.raises(errors.InputError, match=message):
+    load(tmp_path, text)

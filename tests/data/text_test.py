@@ -1,5 +1,7 @@
 """Token numbers of texts."""
 
+import time
+
 import numpy as np
 
 from dicm_jax.data import text
@@ -26,3 +28,10 @@ def test_wide_and_composed_characters_are_the_plain_ones():
 
 def test_no_texts_are_no_rows():
   assert text.tokens([], length=3, buckets=7).shape == (0, 3)
+
+
+def test_a_text_of_accents_takes_no_time():
+  accents = "a" + "\u0301\u0323" * 100_000  # In order it takes 25 seconds.
+  start = time.process_time()
+  assert len(text.words(accents + " word")) == 1
+  assert time.process_time() - start < 1

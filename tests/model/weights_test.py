@@ -1,6 +1,8 @@
 """Wrong weights files: the message names file, tensor, expected and found."""
 
+import io
 import pathlib
+import zipfile
 
 import h5py
 import numpy as np
@@ -224,3 +226,39 @@ def test_missing_and_wrong_normalisations_are_named(tmp_path):
   assert "moving_mean:0': expected float32 [3]; found float32 [4]" in _message(
     _write(tmp_path / "wrong.npz", wrong), [NORM]
   )
+
+
+def test_an_archive_that_promises_too_much_is_not_unpacked(tmp_path):
+  """NumPy would make room for 4 GB before it reads."""
+  head = io.BytesIO()
+  np.lib.format.write_array_header_1_0(
+    head, {"descr": "<f4", "fortran_order": False, "shape": (1, 1, 3, 1 << 30)}
+  )
+  path = tmp_path / "w.npz"
+  with zipfile.ZipFile(path, "w") as archive:
+    archive.writestr("first/kernel:0.npy", head.getvalue())
+    archive.writestr("first/bias:0.npy", head.getvalue())
+  assert "found float32 [1, 1, 3, 1073741824]" in _message(path)
+
+
+@pytest.mark.parametrize("kind", ["external", "soft", "raw", "virtual"])
+def test_weights_in_other_files_are_refused(tmp_path, kind):
+  """Whoever wrote the file chose which file of the machine that is."""
+  other = _write(tmp_path / "other.h5", _keras())
+  path, shape = tmp_path / "w.h5", (1, 1, 3, 2)
+  with h5py.File(path, "w") as file:
+    if kind == "external":
+      file["first"] = h5py.ExternalLink(str(other), "/first")
+    elif kind == "soft":
+      file["last"] = 0
+      file["first"] = h5py.SoftLink("/last")
+    elif kind == "raw":
+      file.create_group("first").create_dataset(
+        "kernel:0", shape, "f4", external=[(str(other), 0, 24)]
+      )
+    else:
+      layout = h5py.VirtualLayout(shape, "f4")
+      layout[:] = h5py.VirtualSource(str(other), "first/kernel:0", shape)
+      file.create_group("first").create_virtual_dataset("kernel:0", layout)
+  expected = "no link" if kind in ("external", "soft") else "found other files"
+  assert expected in _message(path)

@@ -90,7 +90,7 @@ def claim(out: pathlib.Path, found: str) -> bool:
   job_file = out / job_lib.WORK / "job.json"
   if (out / job_lib.MANIFEST).exists():
     manifest = prepared.read_manifest(out)
-    if manifest["identity"] != found:
+    if manifest.get("identity") != found:
       raise errors.InputError(
         f"--out: {out} holds a data set of other inputs or options, or an "
         "input was changed since; name another folder"
@@ -99,7 +99,7 @@ def claim(out: pathlib.Path, found: str) -> bool:
     manifest_lib.clean(out)
     return False
   if job_file.exists():
-    if json.loads(job_file.read_text())["identity"] != found:
+    if _identity_in(job_file) != found:
       raise errors.InputError(
         f"--out: {out} was begun with other inputs or options, or an input "
         "was changed since; name another folder, or remove it"
@@ -112,6 +112,15 @@ def claim(out: pathlib.Path, found: str) -> bool:
   except OSError as e:
     raise errors.InputError(f"--out: {out} cannot be made: {e}") from e
   return True
+
+
+def _identity_in(file: pathlib.Path) -> str:
+  try:
+    return str(json.loads(file.read_text())["identity"])
+  except (OSError, ValueError, KeyError, TypeError, RecursionError) as e:
+    raise errors.InputError(
+      f"{file}: cannot be read: {e}; remove the folder of --out"
+    ) from e
 
 
 def _check_empty(out: pathlib.Path) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dicm_jax import errors
 from dicm_jax.data import files
 from dicm_jax.data.preparation import vocabulary
 
@@ -36,9 +37,16 @@ class Size(NamedTuple):
 
 
 def estimated_size(path: pathlib.Path) -> Size:
-  """Looks at the file's size, or at the footer of a Parquet file."""
+  """Looks at the file's size, or at the footer of a Parquet file.
+
+  Raises:
+    InputError: it has no such footer.
+  """
   if path.suffix == ".parquet":
-    metadata = pq.ParquetFile(path).metadata
+    try:
+      metadata = pq.read_metadata(path)
+    except (OSError, pa.ArrowException) as e:
+      raise errors.InputError(f"{path}: cannot be read: {e}") from e
     groups = range(metadata.num_row_groups)
     total = sum(metadata.row_group(i).total_byte_size for i in groups)
     return Size(metadata.num_rows, total)

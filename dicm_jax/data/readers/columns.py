@@ -1,6 +1,8 @@
 """Raw columns of a log to the columns that the schema asks for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
+import functools
 import math
 import pathlib
 from typing import NamedTuple
@@ -10,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dicm_jax import errors
 from dicm_jax.data import schema as schema_lib
 from dicm_jax.data import source
 from dicm_jax.data.readers import pictures, values
@@ -70,28 +73,29 @@ def events(
   """
   log, split = schema.log, schema.split
   ones = pa.array(np.ones(len(raw), np.float32))
+  single = functools.partial(_single, path, raw)
   made: dict[str, tuple[str, Found]] = {
     "label": (log.label, _right(ones)),
-    "user": (log.user, _single(raw, log.user, _required)),
-    "time": (log.time, _single(raw, log.time, lambda c: _time(c, log))),
+    "user": (log.user, single(log.user, _required)),
+    "time": (log.time, single(log.time, lambda c: _time(c, log))),
     "line": ("line", _right(pa.array(lines))),
   }
   if log.label:
-    found = _single(raw, log.label, lambda c: _label(c, log.positive_from))
+    found = single(log.label, lambda c: _label(c, log.positive_from))
     made["label"] = log.label, found
   if log.group:
-    made["group"] = log.group, _single(raw, log.group, _required)
+    made["group"] = log.group, single(log.group, _required)
   if log.dwell:
-    made["dwell"] = log.dwell, _single(raw, log.dwell, _dwell)
+    made["dwell"] = log.dwell, single(log.dwell, _dwell)
   if log.query:
-    made[schema_lib.QUERY] = log.query, _single(raw, log.query, _query)
+    made[schema_lib.QUERY] = log.query, single(log.query, _query)
   if split.rule == "column":
-    found = _single(raw, split.column, lambda c: _same(c, split.test_value))
+    found = single(split.column, lambda c: _same(c, split.test_value))
     made["test"] = split.column, found
   if schema.items:
     key = schema.items.key
-    made["item"] = key, _single(raw, key, _required)
-  made |= _features(raw, _own(schema))
+    made["item"] = key, single(key, _required)
+  made |= _features(path, raw, _own(schema))
   return _kept(made, lines, schema_lib.block_schema(schema), bad, path)
 
 
@@ -105,12 +109,13 @@ def items(
   """Makes rows of the item table and a column `line`; see `events`."""
   assert schema.items is not None
   key = schema.items.key
+  single = functools.partial(_single, path, raw)
   made = {
-    "item": (key, _single(raw, key, _required)),
+    "item": (key, single(key, _required)),
     "line": ("line", _right(pa.array(lines))),
   }
   made |= _features(
-    raw, [f for f in schema.feature if f.name in schema.in_items]
+    path, raw, [f for f in schema.feature if f.name in schema.in_items]
   )
   wanted = schema_lib.items_schema(schema)
   wanted = wanted.append(pa.field("line", pa.int64()))
@@ -124,14 +129,36 @@ def titles(
   path: pathlib.Path,
 ) -> pa.Table:
   """Makes image keys, as the log's are made, titles and a column `line`."""
-  key = _single(raw, "key", _required)
+  single = functools.partial(_single, path, raw)
+  key = single("key", _required)
   made = {
     "key": ("key", key._replace(values=_bare(key.values))),
-    "title": ("title", _single(raw, "title", _text)),
+    "title": ("title", single("title", _text)),
     "line": ("line", _right(pa.array(lines))),
   }
   names = [("key", pa.string()), ("title", pa.string()), ("line", pa.int64())]
   return _kept(made, lines, pa.schema(names), bad, path)
+
+
+@contextlib.contextmanager
+def converting(
+  path: pathlib.Path, name: str, kind: pa.DataType
+) -> Iterator[None]:
+  """Names file and column where a type is one that nothing makes text of.
+
+  Raises:
+    InputError: so it is, or a value is out of all range.
+  """
+  try:
+    yield
+  except errors.InputError:
+    raise
+  # A KeyError where Arrow knows no time zone of the name.
+  except (pa.ArrowException, ValueError, KeyError, OverflowError) as e:
+    raise errors.InputError(
+      f"{path}: column {name!r}: expected values that can be written as text, "
+      f"found {kind}: {e}"
+    ) from e
 
 
 def _column(raw: pa.Table, name: str) -> pa.Array:
@@ -139,12 +166,16 @@ def _column(raw: pa.Table, name: str) -> pa.Array:
 
 
 def _single(
-  raw: pa.Table, name: str, make: Callable[[pa.Array], Found]
+  path: pathlib.Path,
+  raw: pa.Table,
+  name: str,
+  make: Callable[[pa.Array], Found],
 ) -> Found:
   """What `make` makes of a column of single values; a list is wrong."""
   column = _column(raw, name)
-  ones, many = values.parts(column)
-  found = make(ones)
+  with converting(path, name, column.type):
+    ones, many = values.parts(column)
+    found = make(ones)
   if many is None:
     return found
   wrong = found.wrong | ~values.is_null(many)
@@ -162,14 +193,18 @@ def _kept(made, lines, wanted: pa.Schema, bad: source.Bad, path) -> pa.Table:
       path,
       int(lines[row]),
       f"field {column!r}: expected {found.expected}, found "
-      f"{_shown(found.raw[row].as_py())}",
+      f"{_shown(found.raw[row])}",
     )
   arrays = [made[name][1].values for name in wanted.names]
   table = pa.table(arrays, names=wanted.names).cast(wanted)
   return table if not wrong.any() else table.filter(pa.array(~wrong))
 
 
-def _shown(value) -> str:
+def _shown(scalar: pa.Scalar) -> str:
+  try:
+    value = scalar.as_py()
+  except (ValueError, OverflowError, pa.ArrowException):  # A far date.
+    return f"a {scalar.type} that cannot be shown"
   if isinstance(value, dict):  # Of `values.MIXED`.
     value = value["many"] if value["one"] is None else value["one"]
   text = repr(value)
@@ -249,30 +284,37 @@ def _time(column: pa.Array, log: schema_lib.Log) -> Found:
 
 
 def _features(
-  raw: pa.Table, fields: list[schema_lib.Field]
+  path: pathlib.Path, raw: pa.Table, fields: list[schema_lib.Field]
 ) -> dict[str, tuple[str, Found]]:
   out = {}
   for field in fields:
     column = _column(raw, field.column)
-    if field.weighted:
-      found, weights = _weighted(column, field.separator)
-      out[schema_lib.weight_column(field.name)] = field.column, weights
-    elif field.kind in ("id", "image"):
-      text, wrong = values.only(column)
-      text = _bare(text) if field.kind == "image" else text
-      found = Found(text, wrong, "one value", column)
-    elif field.kind == "dense":
-      found = _dense(column, field)
-    elif field.kind == "text":
-      found = _right(values.words(column))
-    else:
-      lists = values.lists(column, field.separator)
-      if field.kind == "images":
-        parts = _bare(lists.flatten())
-        lists = pa.ListArray.from_arrays(lists.offsets, parts)
-      found = _right(lists)
-    out[field.name] = field.column, found
+    with converting(path, field.column, column.type):
+      made = _feature(column, field)
+    out |= {name: (field.column, found) for name, found in made.items()}
   return out
+
+
+def _feature(column: pa.Array, field: schema_lib.Field) -> dict[str, Found]:
+  """A feature's column, and that of its weights."""
+  if field.weighted:
+    found, weights = _weighted(column, field.separator)
+    return {schema_lib.weight_column(field.name): weights, field.name: found}
+  if field.kind in ("id", "image"):
+    text, wrong = values.only(column)
+    text = _bare(text) if field.kind == "image" else text
+    found = Found(text, wrong, "one value", column)
+  elif field.kind == "dense":
+    found = _dense(column, field)
+  elif field.kind == "text":
+    found = _right(values.words(column))
+  else:
+    lists = values.lists(column, field.separator)
+    if field.kind == "images":
+      parts = _bare(lists.flatten())
+      lists = pa.ListArray.from_arrays(lists.offsets, parts)
+    found = _right(lists)
+  return {field.name: found}
 
 
 def _bare(text: pa.Array) -> pa.Array:

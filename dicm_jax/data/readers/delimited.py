@@ -4,9 +4,12 @@ Every column is read as bytes, never guessed; an empty field is null.
 """
 
 from collections.abc import Iterator
+import contextlib
 import csv
 import gzip
 import pathlib
+import re
+import sys
 from typing import NamedTuple
 
 from jaxtyping import Int
@@ -51,7 +54,7 @@ def header(path: pathlib.Path) -> list[str]:
   """Names of the columns, from the first line.
 
   Raises:
-    InputError: the file holds nothing.
+    InputError: the file holds nothing, or no names on its first line.
   """
   open_ = gzip.open if path.suffix == ".gz" else open
   with open_(path, "rb") as file:
@@ -62,7 +65,12 @@ def header(path: pathlib.Path) -> list[str]:
       "file"
     )
   line = [first.rstrip("\r\n")]
-  return next(csv.reader(line, delimiter=layout(path).delimiter), [])
+  try:
+    return next(csv.reader(line, delimiter=layout(path).delimiter), [])
+  except csv.Error as e:
+    raise errors.InputError(
+      f"{path}, line 1: expected the columns' names: {e}"
+    ) from e
 
 
 def blocks(
@@ -93,19 +101,51 @@ def blocks(
 
   number = 1 if form.header else 2
   try:
-    reader = _open(path, names, columns, form, note)
+    with _quiet():
+      reader = _open(path, names, columns, form, note)
     if reader.schema.names != (list(names) if names is not None else columns):
       raise errors.InputError(f"{path}: expected the header on line 1")
-    for batch in reader:
+    for batch in _batches(reader):
       rows = _numbers(number, len(batch), wrong)
       number = int(rows[-1]) + 1 if len(rows) else number
       wrong = _report(path, bad, wrong, number)
       yield _without_empty(rows, pa.Table.from_batches([batch]))
   except pa.ArrowInvalid as e:
-    if "straddling" not in str(e):
+    if "straddling" in str(e):
+      raise _unclosed(path, number) from e
+    undecoded = re.search(r"Row #(\d+): Expected (\d+) columns", str(e))
+    if undecoded is None:
       raise
-    raise _unclosed(path, number) from e
+    raise errors.InputError(
+      f"{path}, line {undecoded[1]}: expected {undecoded[2]} fields of UTF-8 "
+      "text, found another number and bytes that are none; --on_bad=skip "
+      "cannot pass such a line over"
+    ) from e
   _report(path, bad, wrong, None)
+
+
+def _batches(
+  reader: pyarrow.csv.CSVStreamingReader,
+) -> Iterator[pa.RecordBatch]:
+  while True:
+    try:
+      with _quiet():
+        batch = reader.read_next_batch()
+    except StopIteration:
+      return
+    yield batch
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Of a wrong row that is no UTF-8 Arrow tells us by an error, and the
+  terminal by a traceback that helps nobody."""
+  show = sys.unraisablehook
+  sys.unraisablehook = lambda _: None
+  try:
+    yield
+  finally:
+    sys.unraisablehook = show
 
 
 def _open(path, names, columns, form: Layout, note):

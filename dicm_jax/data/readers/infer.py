@@ -13,6 +13,7 @@ import pyarrow as pa
 from dicm_jax import errors
 from dicm_jax.data import schema as schema_lib
 from dicm_jax.data import source
+from dicm_jax.data.readers import columns as columns_lib
 from dicm_jax.data.readers import pictures, table
 
 ROWS = 10_000
@@ -69,7 +70,15 @@ def infer(path: pathlib.Path) -> tuple[schema_lib.Schema, list[str]]:
     InputError: the file cannot be read, or no column looks like the label,
       the user or the time.
   """
-  columns = _columns(path)
+  try:
+    return _proposed(_columns(path))
+  except errors.InputError as e:
+    if str(path) in str(e):
+      raise
+    raise errors.InputError(f"{path}: {e}; write a schema") from e
+
+
+def _proposed(columns: _Columns) -> tuple[schema_lib.Schema, list[str]]:
   label = columns.take("label", _LABEL, _is_label, True)
   user = columns.take("user", _USER, lambda _: True, True)
   time = columns.take("time", _TIME, lambda v: bool(_time_unit(v)), True)
@@ -96,7 +105,10 @@ def _columns(path: pathlib.Path) -> _Columns:
   if not blocks or not len(blocks[0][1]):
     raise errors.InputError(f"{path}: expected rows, found none")
   block = blocks[0][1].slice(0, ROWS)
-  values = {name: _plain(block[name]) for name in block.column_names}
+  values = {}
+  for name in block.column_names:
+    with columns_lib.converting(path, name, block[name].type):
+      values[name] = _plain(block[name])
   return _Columns(path, values, list(values), [])
 
 
@@ -153,7 +165,7 @@ def _fields(columns: _Columns, user: str) -> tuple[schema_lib.Field, ...]:
   pictures_of = _pictures(columns)
   fields: list[schema_lib.Field] = []
   for name in columns.left:
-    ours = _free(name, [f.name for f in fields])
+    ours = free_name(name, [f.name for f in fields])
     if _is_constant(columns.values[name]):
       columns.reasons.append(f"{name}: left out, it is always the same")
     elif name in pictures_of:
@@ -166,7 +178,7 @@ def _fields(columns: _Columns, user: str) -> tuple[schema_lib.Field, ...]:
       columns.reasons.append(f"{name}: {field.kind} of the {field.side}")
   for name, field in pictures_of.items():
     if field.kind == "image":  # Baselines know pictures by their ids.
-      ours = _free(f"{name}_id", [f.name for f in fields])
+      ours = free_name(f"{name}_id", [f.name for f in fields])
       fields.append(
         schema_lib.Field(
           name=ours, column=name, side="ad", kind="id", history=True
@@ -179,9 +191,9 @@ def _is_constant(values: list) -> bool:
   return len({str(v) for v in _known(values)}) < 2
 
 
-def _free(name: str, taken: list[str]) -> str:
+def free_name(name: str, taken: list[str]) -> str:
   """A feature's name from a column's, unlike those taken."""
-  ours = re.sub(r"[^A-Za-z0-9_-]", "_", name).lstrip("_") or "column"
+  ours = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:80].lstrip("_-") or "column"
   ours = f"{ours}_id" if ours in schema_lib.RESERVED else ours
   ours = f"log_{ours}" if ours.startswith("history_") else ours
   numbered = (f"{ours}_{n}" for n in itertools.count(2))

@@ -20,8 +20,14 @@ BLOCK = 32 << 20
 LONGEST = 64 << 20
 """Bytes of a line: a whole file on one line is no JSON lines."""
 
+LEVELS = 100
+"""Objects and lists that lie in one another, at most."""
+MAX_COLUMNS = 1000
+"""Of a block, where all are read: each of its lines has a place in each."""
+
 # Half a character, which JSON can escape and UTF-8 cannot write.
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_TEXT, _MARKS = re.compile(rb'"(?:[^"\\]|\\.)*"'), re.compile(rb"[][{}]")
 
 Block = tuple[Int[np.ndarray, " n"], pa.Table]
 """Numbers of the lines, from 1, and their columns."""
@@ -39,10 +45,12 @@ def blocks(
 
   Raises:
     InputError: a line is no object and `bad` says stop; a line is longer than
-      `LONGEST`; or no line of the first block has one of the names.
+      `LONGEST`; no line of the first block has one of the names; or all are
+      read and they are too many.
     OSError, EOFError, zlib.error: the file cannot be read.
   """
   present: dict[str, None] = {}
+  every: dict[str, None] = {}
   missing = set(names or ())
   numbers: list[int] = []
   rows: list[dict[str, Any]] = []
@@ -58,13 +66,16 @@ def blocks(
       missing.difference_update(found)
     if names is not None:
       found = {name: found[name] for name in names if name in found}
+    else:
+      every |= dict.fromkeys(found)
+      _check_columns(path, number, every)
     numbers.append(number)
     rows.append(found)
     size += len(line)
     if len(rows) == source.BLOCK_ROWS or size >= BLOCK:
       _check(path, missing, present)
       yield np.array(numbers), _table(rows, names)
-      numbers, rows, size, missing = [], [], 0, set()
+      numbers, rows, size, missing, every = [], [], 0, set(), {}
   if rows:
     _check(path, missing, present)
     yield np.array(numbers), _table(rows, names)
@@ -86,6 +97,8 @@ def _lines(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _object(line: bytes) -> dict[str, Any]:
+  if line.count(b"[") + line.count(b"{") > LEVELS:
+    _check_depth(line)
   # Numbers stay text: 64-bit ids keep every digit.
   found = json.loads(line.decode(), parse_int=str, parse_float=str)
   if not isinstance(found, dict):
@@ -95,10 +108,27 @@ def _object(line: bytes) -> dict[str, Any]:
   return found
 
 
+def _check_depth(line: bytes) -> None:
+  """Refuses what lies too deep; marks within a text do not count."""
+  level = 0
+  for mark in _MARKS.findall(_TEXT.sub(b"", line)):
+    level += 1 if mark in b"[{" else -1
+    if level > LEVELS:
+      raise ValueError(f"found more than {LEVELS} levels")
+
+
 def _check(path, missing: set[str], present: dict[str, None]) -> None:
   for name in sorted(missing):
     error = errors.unknown_name("column", name, present)
     raise errors.InputError(f"{path}: {error}")
+
+
+def _check_columns(path, number: int, every: dict[str, None]) -> None:
+  if len(every) > MAX_COLUMNS:
+    raise errors.InputError(
+      f"{path}, line {number}: expected at most {MAX_COLUMNS:,} names in all "
+      f"lines together, found {len(every):,}"
+    )
 
 
 def _table(rows: list[dict[str, Any]], names) -> pa.Table:

@@ -2,14 +2,13 @@
 
 from collections.abc import Collection, Iterable, Iterator
 import pathlib
-import tarfile
-import zlib
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicm_jax import errors
 from dicm_jax.data import images, source
+from dicm_jax.data.readers import archives
 
 SUFFIXES = (
   ".jpg",
@@ -31,9 +30,6 @@ _BUFFER_BYTES = 1 << 20
 """Of a Parquet file at a time: without, a group of rows is read as a whole."""
 _MOST = images.MAX_BYTES + 1
 """Bytes of a picture that are read, at most: decoding refuses so many."""
-
-_DAMAGED = (OSError, EOFError, zlib.error, tarfile.TarError)
-"""What tarfile raises on an archive that is damaged or cut short."""
 
 Place = tuple[str, pathlib.Path, str]
 """A key, and the file and place in it where it stands."""
@@ -85,12 +81,23 @@ def distinct(places: Iterable[Place], bad: source.Bad) -> list[str]:
   for key, path, where in places:
     if not key:
       bad.report(path, where, "expected an image key, found none")
+    elif not _is_text(key):
+      bad.report(path, where, f"expected a name in UTF-8, found {key!r}")
     elif key in seen:
       what = f"image key {key!r}: occurs twice, first at {seen[key]}"
       bad.report(path, where, what)
     else:
       seen[key] = f"{path.name}, {where}"
   return list(seen)
+
+
+def _is_text(key: str) -> bool:
+  """Whether it is more than bytes: no other keys can be stored."""
+  try:
+    key.encode()
+  except UnicodeEncodeError:
+    return False
+  return True
 
 
 class Folder:
@@ -155,7 +162,7 @@ class Tar:
         assert file is not None  # It is a regular file.
         try:
           data = file.read(_MOST)
-        except _DAMAGED:
+        except archives.DAMAGED:
           continue
         yield key, data
         if not left:
@@ -166,24 +173,15 @@ class Tar:
     for path in self._paths:
       last = "the beginning"
       try:
-        with tarfile.open(path, "r:*") as archive:
-          for member in archive:
-            last = member.name
+        with archives.opened(path) as archive:
+          for member in archives.members(archive):
+            last = repr(member.name)
             name = member.name.lower()
             if member.isfile() and name.endswith(SUFFIXES):
               yield path, archive, member
-          _check_end(archive)
-      except _DAMAGED as e:
+      except archives.DAMAGED as e:
         what = f"damaged or cut short tar file: {' '.join(str(e).split())}"
         bad.report(path, f"after {last}", what)
-
-
-def _check_end(archive: tarfile.TarFile) -> None:
-  """Raises ReadError where no end is marked: tarfile takes a cut for one."""
-  assert archive.fileobj is not None
-  archive.fileobj.seek(archive.offset)
-  if len(archive.fileobj.read(tarfile.BLOCKSIZE)) < tarfile.BLOCKSIZE:
-    raise tarfile.ReadError("no mark of the end")
 
 
 def _tar_key(name: str) -> str:
@@ -213,11 +211,8 @@ class Table:
   def read(self, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
     left = set(self._keys).intersection(wanted)
     for path in self._paths:
-      file = open_parquet(path)
-      batches = file.iter_batches(
-        _batch_rows(file.metadata), columns=[self._key, self._bytes]
-      )
-      for batch in batches:
+      rows = _batch_rows(open_parquet(path).metadata)
+      for batch in batches(path, rows, [self._key, self._bytes]):
         keys = batch[self._key].cast(pa.string()).to_pylist()
         for row, key in enumerate(keys):
           if key in left:
@@ -257,12 +252,27 @@ def parquet_keys(path: pathlib.Path, column: str) -> list[str]:
     InputError: they are no text or numbers.
   """
   try:
-    keys = open_parquet(path).read(columns=[column])[column].cast(pa.string())
-  except (OSError, pa.ArrowException) as e:
+    found = open_parquet(path).read(columns=[column])[column]
+    keys = found.cast(pa.string()).to_pylist()
+  except (OSError, UnicodeDecodeError, pa.ArrowException) as e:
     raise errors.InputError(
       f"{path}: column {column!r}: expected keys as text or numbers: {e}"
     ) from e
-  return [key or "" for key in keys.to_pylist()]
+  return [key or "" for key in keys]
+
+
+def batches(
+  path: pathlib.Path, rows: int, columns: list[str]
+) -> Iterator[pa.RecordBatch]:
+  """Some columns of a file, some rows at a time.
+
+  Raises:
+    InputError: it is damaged.
+  """
+  try:
+    yield from open_parquet(path).iter_batches(rows, columns=columns)
+  except (OSError, pa.ArrowException) as e:
+    raise errors.InputError(f"{path}: cannot be read: {e}") from e
 
 
 def _batch_rows(metadata: pq.FileMetaData) -> int:

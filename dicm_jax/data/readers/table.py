@@ -5,6 +5,7 @@ means the same however it is cut. CSV columns are never guessed; a wrong value
 is reported with its line.
 """
 
+import collections
 from collections.abc import Iterator
 import pathlib
 import zlib
@@ -16,7 +17,13 @@ import pyarrow.parquet as pq
 
 from dicm_jax import errors
 from dicm_jax.data import schema, source
-from dicm_jax.data.readers import columns, delimited, json_lines, values
+from dicm_jax.data.readers import (
+  columns,
+  delimited,
+  json_lines,
+  parquet_rows,
+  values,
+)
 
 SUFFIXES = {
   ".csv": "csv",
@@ -26,6 +33,9 @@ SUFFIXES = {
   ".json": "json",
   ".parquet": "parquet",
 }
+
+MAX_COLUMNS = 10_000
+"""Columns of a file, at most."""
 
 Block = tuple[Int[np.ndarray, " n"], pa.Table]
 """Numbers of lines, from 1, and their columns as `values` describes."""
@@ -131,7 +141,13 @@ def raw_blocks(
       for start in range(0, len(block), source.BLOCK_ROWS):
         part = slice(start, start + source.BLOCK_ROWS)
         yield lines[part], block[part].combine_chunks()
-  except (OSError, EOFError, zlib.error, pa.ArrowException) as e:
+  except (
+    OSError,
+    EOFError,
+    zlib.error,
+    UnicodeDecodeError,
+    pa.ArrowException,
+  ) as e:
     text = " ".join(str(e).split())
     raise errors.InputError(f"{path}: cannot be read: {text}") from e
 
@@ -151,7 +167,7 @@ def _blocks(path, names, bad: source.Bad, form) -> Iterator[Block]:
 def check_columns(
   path: pathlib.Path, present: list[str], names: tuple[str, ...] | None
 ) -> None:
-  """Checks that each name is there once.
+  """Checks that each name is there once, and that they are not too many.
 
   Args:
     path: of the file.
@@ -159,16 +175,20 @@ def check_columns(
     names: those wanted; None: all.
 
   Raises:
-    InputError: one is missing or there twice.
+    InputError: one is missing or there twice, or they are.
   """
+  if len(present) > MAX_COLUMNS:
+    raise errors.InputError(
+      f"{path}: expected at most {MAX_COLUMNS:,} columns, found {len(present)}"
+    )
+  times = collections.Counter(present)
   for name in names or present:
-    if name not in present:
+    if name not in times:
       error = errors.unknown_name("column", name, present)
       raise errors.InputError(f"{path}: {error}")
-    if present.count(name) > 1:
+    if times[name] > 1:
       raise errors.InputError(
-        f"{path}: column {name!r}: expected once, found {present.count(name)} "
-        "times"
+        f"{path}: column {name!r}: expected once, found {times[name]} times"
       )
 
 
@@ -179,8 +199,8 @@ def _parquet(path, names) -> Iterator[Block]:
   names = list(names or file.schema_arrow.names)
   for name in names:
     _check_type(path, name, file.schema_arrow.field(name).type)
-  line = 1
-  for batch in file.iter_batches(source.BLOCK_ROWS, columns=names):
+  line, rows = 1, parquet_rows.fitting(path, names, source.BLOCK_ROWS)
+  for batch in file.iter_batches(rows, columns=names):
     yield np.arange(line, line + len(batch)), pa.Table.from_batches([batch])
     line += len(batch)
 

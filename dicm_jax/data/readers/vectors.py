@@ -7,7 +7,7 @@ import pathlib
 from jaxtyping import Float
 import numpy as np
 import pyarrow as pa
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from dicm_jax import errors
 from dicm_jax.data import source
@@ -53,8 +53,11 @@ def open_vectors(path: pathlib.Path, bad: source.Bad) -> source.Vectors:
 
 def _npy(path: pathlib.Path) -> np.ndarray:
   try:
+    with path.open("rb") as file:
+      np.lib.format.read_magic(file)  # Else `load` takes archives as well.
     return np.load(path, mmap_mode="r", allow_pickle=False)
-  except (OSError, ValueError, EOFError) as e:
+  # A header is a Python literal, and a broken one breaks in many ways.
+  except Exception as e:
     raise errors.InputError(f"{path}: no matrix of numbers: {e}") from e
 
 
@@ -67,7 +70,10 @@ def _safetensors(path: pathlib.Path) -> np.ndarray:
           f"{path}: expected a tensor {TENSOR!r}, found {', '.join(names)}"
         )
       return file.get_tensor(TENSOR)
-  except (OSError, SafetensorError) as e:
+  except errors.InputError:
+    raise
+  # Of types that NumPy lacks, what is raised depends on what is installed.
+  except Exception as e:
     raise errors.InputError(f"{path}: no safetensors file: {e}") from e
 
 
@@ -75,7 +81,7 @@ class Matrix:
   """Rows of a matrix, with keys beside them."""
 
   def __init__(self, path: pathlib.Path, matrix: np.ndarray, bad: source.Bad):
-    if matrix.ndim != 2 or matrix.dtype.kind != "f":
+    if matrix.ndim != 2 or matrix.dtype.kind != "f" or not matrix.shape[1]:
       raise errors.InputError(
         f"{path}: expected a matrix of floating-point numbers, found "
         f"{matrix.dtype} {list(matrix.shape)}"
@@ -95,7 +101,8 @@ class Matrix:
       keys = self._rows[start : start + BLOCK]
       rows = _first(keys, left)
       part = self._matrix[start : start + BLOCK][rows]
-      found = np.asarray(part, np.float32)
+      with np.errstate(over="ignore"):  # What becomes infinite is reported.
+        found = np.asarray(part, np.float32)
       yield from self._wrong.without(
         found, [keys[i] for i in rows], start, rows
       )
@@ -177,13 +184,19 @@ class Table:
 
   def _width(self) -> int:
     """The commonest length of the first rows' lists."""
-    file = pictures.open_parquet(self._path)
-    batch = next(file.iter_batches(BLOCK, columns=[self._column]), None)
+    batches = pictures.batches(self._path, BLOCK, [self._column])
+    batch = next(batches, None)
     lists = _lists(batch[self._column]) if batch else pa.array([], _ANY)
     lengths = lists.value_lengths().drop_null().to_pylist()
     if not lengths:
       raise errors.InputError(f"{self._path}: expected vectors, found none")
-    return collections.Counter(lengths).most_common(1)[0][0]
+    width = collections.Counter(lengths).most_common(1)[0][0]
+    if not width:
+      raise errors.InputError(
+        f"{self._path}: column {self._column!r}: expected numbers, found most "
+        "lists empty"
+      )
+    return width
 
   def keys(self) -> Iterator[str]:
     return iter(self._keys)
@@ -191,13 +204,14 @@ class Table:
   def read(self, wanted: Collection[str]) -> Iterator[Block]:
     left = set(self._keys).intersection(wanted)
     first = 0
-    file = pictures.open_parquet(self._path)
-    for batch in file.iter_batches(BLOCK, columns=[self._key, self._column]):
+    columns = [self._key, self._column]
+    for batch in pictures.batches(self._path, BLOCK, columns):
       keys = batch[self._key].cast(pa.string()).to_pylist()
       rows = self._of_width(batch, first, _first(keys, left))
       lists = _lists(batch[self._column].take(pa.array(rows, pa.int64())))
       numbers = lists.flatten().to_numpy(zero_copy_only=False)
-      found = numbers.astype(np.float32).reshape(-1, self.width)
+      with np.errstate(over="ignore"):  # What becomes infinite is reported.
+        found = numbers.astype(np.float32).reshape(-1, self.width)
       yield from self._wrong.without(
         found, [keys[i] for i in rows], first, rows
       )

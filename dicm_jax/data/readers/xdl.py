@@ -29,6 +29,8 @@ LABELS = "labels"
 
 # Seconds since 1970 of the years 1 to 9999, all that ISO dates can say.
 _FIRST, _LAST = -62_135_596_800, 253_402_300_799
+LONGEST = 64 << 20
+"""Bytes of a line, at most."""
 _LARGEST = float(np.finfo(np.float32).max)
 
 Texts = dict[str, list[str]]
@@ -86,12 +88,18 @@ def parsed(
       Wrong.
 
   Raises:
-    InputError: the file cannot be read.
+    InputError: the file cannot be read, or a line is longer than `LONGEST`.
   """
   users = _Users(of_user)
   try:
     with path.open("rb") as file:
-      for number, line in enumerate(file, start=1):
+      lines = iter(lambda: file.readline(LONGEST), b"")
+      for number, line in enumerate(lines, start=1):
+        if len(line) == LONGEST and not line.endswith(b"\n"):
+          raise errors.InputError(
+            f"{path}, line {number}: expected a sample a line, found more than "
+            f"{LONGEST >> 20} MB without a line break"
+          )
         if not line.isspace():
           try:
             yield number, _parsed(line, number, users)
@@ -220,7 +228,7 @@ def _features(text: str) -> Texts:
 
 def _label(texts: list[str], log: schema_lib.Log) -> float:
   """The only label, or the one that the schema numbers."""
-  numbered = re.fullmatch(r".*\.(\d+)", log.label)
+  numbered = re.fullmatch(r".*\.([0-9]{1,9})", log.label)
   place = int(numbered[1]) if numbered else 0
   if len(texts) <= place or (len(texts) > 1 and not numbered):
     expected = f"{place + 1} or more labels" if numbered else "1 label"

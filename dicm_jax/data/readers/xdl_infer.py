@@ -1,6 +1,7 @@
 """Proposes a schema for the XDL example's sample text, from its first lines."""
 
 import collections
+import dataclasses
 import itertools
 import logging
 import math
@@ -8,6 +9,7 @@ import pathlib
 
 from dicm_jax import errors
 from dicm_jax.data import schema as schema_lib
+from dicm_jax.data.readers import infer as infer_lib
 from dicm_jax.data.readers import xdl
 
 _log = logging.getLogger(__name__)
@@ -37,7 +39,10 @@ def infer(path: pathlib.Path) -> schema_lib.Schema:
       f"{path}: expected samples, found none{'; ' if wrong else ''}"
       + "".join(wrong[:1])
     )
-  fields = _fields(lines)
+  try:
+    fields = _fields(lines)
+  except errors.InputError as e:
+    raise errors.InputError(f"{path}: {e}; write a schema") from e
   if not any(f.kind in schema_lib.ID_KINDS for f in fields):
     raise errors.InputError(
       f"{path}: found no feature of ids; write a schema that names one"
@@ -56,10 +61,12 @@ def _fields(lines: list[xdl.Parsed]) -> tuple[schema_lib.Field, ...]:
       for name, values in features.items():
         of_name = seen.setdefault(name, collections.defaultdict(list))
         of_name[side].append(values)
-  fields = []
+  fields: list[schema_lib.Field] = []
   for name, sides in seen.items():
     side = max(sides, key=lambda s: len(sides[s]))
-    field = _guess(name, side, sides[side])
+    ours = infer_lib.free_name(name, [f.name for f in fields])
+    guess = _guess(ours, side, sides[side])
+    field = dataclasses.replace(guess, column=name)
     _log.info(
       "%s: %s of the %s, in %d of %d lines",
       name,

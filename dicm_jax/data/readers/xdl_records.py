@@ -108,7 +108,8 @@ class Records:
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
   """data.0 .. data.(K-1), none missing."""
   names = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
-  numbers = {int(n[5:]) for n in names if re.fullmatch(r"data\.\d+", n)}
+  pattern = r"data\.(0|[1-9][0-9]*)"
+  numbers = {int(n[5:]) for n in names if re.fullmatch(pattern, n)}
   if not numbers:
     raise errors.InputError(
       f"{folder}: expected image records data.0, data.1, ...; found none"
@@ -119,7 +120,11 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
         f"{folder}: expected files data.0 to data.{max(numbers)}; data."
         f"{number} is missing"
       )
-  return [folder / f"data.{number}" for number in range(len(numbers))]
+  found = [folder / f"data.{number}" for number in range(len(numbers))]
+  for file in found:
+    if not file.is_file():
+      raise errors.InputError(f"{file}: expected a file")
+  return found
 
 
 def write(

@@ -332,7 +332,7 @@ BREAKS = {
     (b"[1]\n", "expected a JSON object: found '[1]'"),
     (b'{"uid": "\xff"}\n', "expected a JSON object: 'utf-8'"),
     (b'{"uid": "\\ud800"}\n', "expected a JSON object: 'utf-8'"),
-    (b"[" * 100_000 + b"\n", "expected a JSON object: maximum recursion"),
+    (b"[" * 100_000 + b"\n", "expected a JSON object: found more than 100"),
   ],
 }
 
@@ -475,3 +475,59 @@ def test_a_log_of_clicks_alone_has_no_label(tmp_path):
   assert [row["label"] for row in found] == [1.0, 1.0]
   with pytest.raises(errors.InputError, match=r"\[log\] label: expected a col"):
     dataclasses.replace(wanted, negatives=schema.Negatives())
+
+
+def test_a_value_that_lies_too_deep_is_named_by_line(tmp_path):
+  path = save(tmp_path / "l.jsonl", ROWS)
+  deep = b'{"uid": ' + b"[" * 600 + b"]" * 600 + b"}\n"
+  path.write_bytes(path.read_bytes() + deep)
+  with pytest.raises(errors.InputError, match=r"line 3: .* than 100 levels"):
+    read(path)
+  found, bad = read(path, policy="skip")
+  assert (len(found), bad.count) == (2, 1)
+
+
+def test_brackets_within_a_text_lie_not_deep(tmp_path):
+  rows = [ROWS[0] | {"uid": "[" * 600}, ROWS[1]]
+  found, _ = read(save(tmp_path / "l.jsonl", rows))
+  assert found[0]["user"] == "[" * 600
+
+
+def test_a_name_of_its_own_in_each_line_is_refused(tmp_path):
+  """A table of them would take a place for each name in each line."""
+  path = tmp_path / "l.jsonl"
+  path.write_bytes(b"".join(b'{"k%d": 1}\n' % i for i in range(2000)))
+  with pytest.raises(errors.InputError, match="line 1001: expected at most"):
+    list(table.raw_blocks(path, None, source.Bad()))
+
+
+def test_too_many_columns_and_too_long_a_name_are_named(tmp_path):
+  path = tmp_path / "l.csv"
+  path.write_text(",".join(f"c{i}" for i in range(10_001)) + "\n")
+  with pytest.raises(
+    errors.InputError, match=r"l\.csv: expected at most 10,000"
+  ):
+    list(table.raw_blocks(path, None, source.Bad()))
+  path.write_text("c" * 200_000 + "\n1\n")
+  with pytest.raises(errors.InputError, match=r"l\.csv, line 1: expected the"):
+    read(path)
+
+
+@pytest.mark.parametrize("policy", source.BAD_POLICIES)
+def test_a_short_row_that_is_no_text_is_named_by_line(tmp_path, policy, capsys):
+  path = save(tmp_path / "l.csv", ROWS)
+  path.write_bytes(path.read_bytes() + b"\xff,1\n")
+  with pytest.raises(errors.InputError, match=r"line 4: expected 13 fields"):
+    read(path, policy=policy)
+  assert capsys.readouterr().err == ""  # Nor a traceback on the terminal.
+
+
+@pytest.mark.parametrize("name", ["uid", "clicked", "tags", "price", "title"])
+def test_a_type_that_nothing_can_show_is_named(tmp_path, name):
+  path = save(tmp_path / "l.parquet", ROWS)
+  found = pq.read_table(path)
+  place = found.column_names.index(name)
+  column = pa.array([1, 2], pa.timestamp("us", "Mars/Olympus"))
+  pq.write_table(found.set_column(place, name, column), path)
+  with pytest.raises(errors.InputError, match=rf"l\.parquet: column '{name}'"):
+    read(path)

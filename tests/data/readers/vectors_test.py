@@ -165,3 +165,34 @@ def test_parquet_without_vectors_is_named(tmp_path, data, message):
   pq.write_table(pa.table(data), path) if data else path.write_bytes(b"PAR1")
   with pytest.raises(errors.InputError, match=message):
     vectors.open_vectors(path, source.Bad())
+
+
+def header(shape: str, kind: str = "<f4") -> bytes:
+  text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}}}"
+  return b"\x93NUMPY\x01\x00\x76\x00" + text.ljust(117).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+  ("data", "message"),
+  [
+    (header("(1000000000000, 0)"), r"found float32 \[1000000000000, 0\]"),
+    (header("(1000000000000, 4)"), "no matrix of numbers"),
+    (header("(4611686018427387904, 4)"), "no matrix of numbers"),
+    (header("(2, 2)", "|O") + bytes(32), "no matrix of numbers"),
+    (header("(" * 50), "no matrix of numbers"),
+    (b"PK\x03\x04", "no matrix of numbers"),
+  ],
+)
+def test_a_head_that_promises_too_much_is_named(tmp_path, data, message):
+  (tmp_path / "m.npy").write_bytes(data)
+  with pytest.raises(errors.InputError, match=message):
+    vectors.open_vectors(tmp_path / "m.npy", source.Bad())
+
+
+def test_lists_that_are_empty_are_no_vectors(tmp_path):
+  table = pa.table(
+    {"id": ["a"], "vector": pa.array([[]], pa.list_(pa.float32()))}
+  )
+  pq.write_table(table, tmp_path / "v.parquet")
+  with pytest.raises(errors.InputError, match="found most lists empty"):
+    vectors.open_vectors(tmp_path / "v.parquet", source.Bad())

@@ -409,3 +409,26 @@ def test_a_missing_file_is_named(folder):
     xdl_records.Records(folder, 5)
   with pytest.raises(errors.InputError, match="found none"):
     xdl_records.Records(folder.parent, 5)
+
+
+def test_names_that_are_our_own_get_others_in_a_schema(tmp_path):
+  line = LINE.replace("user0@", "user@").replace("ad0@", "=/x@")
+  (tmp_path / "s.txt").write_text(line + "\n")
+  found = xdl_infer.infer(tmp_path / "s.txt")
+  names = {field.column: field.name for field in found.feature}
+  assert names["user"] == "user_id"
+  assert names["=/x"] == "x"
+
+
+def test_a_line_without_an_end_is_named(tmp_path, monkeypatch):
+  monkeypatch.setattr(xdl, "LONGEST", 1000)
+  (tmp_path / "s.txt").write_text(LINE + "\n" + "x" * 1000)
+  with pytest.raises(errors.InputError, match=r"s\.txt, line 2: .* line break"):
+    list(xdl.read(tmp_path / "s.txt", SCHEMA, source.Bad()))
+
+
+def test_a_folder_in_place_of_records_is_named(folder):
+  (folder / "data.0").unlink()
+  (folder / "data.0").mkdir()
+  with pytest.raises(errors.InputError, match=r"data\.0: expected a file"):
+    records_of(folder)

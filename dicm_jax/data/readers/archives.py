@@ -1,0 +1,102 @@
+"""Tar files from anybody: read in order, bounded, never unpacked to disk.
+
+A name in an archive is text and nothing else: no file is opened or made by it.
+Links, devices and folders are passed over.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import gzip
+import pathlib
+import tarfile
+from typing import Any
+import zlib
+
+from dicm_jax.data import images
+
+LARGEST = 2 * images.MAX_BYTES
+"""Bytes that are read at a time, at most: a picture, or a header that says it
+is longer than any name."""
+RATIO, FREE = 100, 64 << 20
+"""Bytes that a byte of the file may unpack to, at most, and those that any file
+may unpack to. Pictures hardly shrink; gzip packs zeros a thousandfold."""
+
+DAMAGED = (
+  OSError,
+  EOFError,
+  zlib.error,
+  tarfile.TarError,
+  ValueError,
+  RecursionError,
+)
+"""What is raised on an archive that is damaged, cut short or hostile."""
+
+
+class _Bounded:
+  """A file that gives so many bytes at a time, and so many altogether.
+
+  Attributes:
+    last: what was read last.
+  """
+
+  def __init__(self, file: Any, end: int):
+    self._file, self._end = file, end
+    self.last = b""
+
+  def read(self, size: int = -1) -> bytes:
+    if not 0 <= size <= LARGEST:
+      raise tarfile.ReadError(f"a header or picture of {size} bytes")
+    self._check(self._file.tell() + size)
+    self.last = self._file.read(size)
+    return self.last
+
+  def seek(self, place: int) -> int:
+    self._check(place)
+    return self._file.seek(place)
+
+  def tell(self) -> int:
+    return self._file.tell()
+
+  def _check(self, place: int) -> None:
+    if place > self._end:
+      raise tarfile.ReadError(
+        f"it unpacks to more than {self._end:,} bytes, {RATIO} times its size; "
+        "pictures do not shrink so"
+      )
+
+
+@contextlib.contextmanager
+def opened(path: pathlib.Path) -> Iterator[tarfile.TarFile]:
+  """Opens a tar file, plain or of gzip.
+
+  Raises:
+    One of `DAMAGED`.
+  """
+  with path.open("rb") as plain:
+    packed = plain.read(2) == b"\x1f\x8b"
+    plain.seek(0)
+    end = FREE + RATIO * path.stat().st_size
+    file = gzip.GzipFile(fileobj=plain) if packed else plain
+    with tarfile.TarFile(fileobj=_Bounded(file, end)) as archive:  # pyright: ignore[reportArgumentType]
+      yield archive
+
+
+def members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+  """All entries in order; each can be read until the next is asked for.
+
+  Raises:
+    One of `DAMAGED`; ReadError where no end is marked, or a header is damaged:
+      tarfile takes either for the end.
+  """
+  last = -1
+  while (member := archive.next()) is not None:
+    if archive.offset <= last:
+      raise tarfile.ReadError("an entry that ends before it begins")
+    last = archive.offset
+    archive.members = []  # Else it remembers millions of them.
+    yield member
+  block = archive.fileobj.last  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+  if len(block) < tarfile.BLOCKSIZE:
+    raise tarfile.ReadError("no mark of the end")
+  if any(block):
+    raise tarfile.ReadError("a damaged header")

@@ -1,0 +1,1 @@
+"""Broken and hostile input for everything that reads: see `__main__`."""
