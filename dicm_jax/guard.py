@@ -12,7 +12,6 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
-import numpy as np
 
 Tree = TypeVar("Tree", bound=PyTree)
 
@@ -45,20 +44,10 @@ def reported(ok: Bool[Array, ""], loss: Float[Array, ""]) -> Float[Array, ""]:
   return jnp.where(ok | ~jnp.isfinite(loss), loss, jnp.nan)
 
 
-def refused_at(step: int | np.ndarray | jax.Array) -> int | None:
+def refused_at(step: int | jax.Array) -> int | None:
   """Number of the refused step, from a state's step number; None: none was.
 
   >>> refused_at(-37), refused_at(36)
   (37, None)
   """
   return -int(step) if int(step) < 0 else None
-
-
-def before(step: int | np.ndarray | jax.Array) -> int:
-  """Steps that a state has learned from, from its step number.
-
-  >>> before(-37), before(36)
-  (36, 36)
-  """
-  refused = refused_at(step)
-  return int(step) if refused is None else refused - 1

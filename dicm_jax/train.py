@@ -118,7 +118,7 @@ def learn(
     statistics: of the CTR network, as `nets.statistics` gives them.
   """
   made = work_out(program, state, asked, mean, gradients, statistics)
-  ok = _is_sound(state, made)
+  ok = is_sound(state, made)
   ids, id_slots = owners.write(
     program, state, asked, gradients.ids, made.rows, ok
   )
@@ -163,7 +163,7 @@ def work_out(
 
 
 @jax.named_scope(parts.DENSE_UPDATE)
-def _is_sound(state: State, made: Worked) -> Bool[Array, ""]:
+def is_sound(state: State, made: Worked) -> Bool[Array, ""]:
   """Whether the step may be written; equal on all devices."""
   dense = made.gradients.dense, made.dense, made.dense_slots
   return guard.goes_on(state.step) & (made.wrong == 0) & guard.is_finite(dense)

@@ -24,6 +24,7 @@ from dicm_jax.data import (
   files,
   held_rows,
   image_store,
+  number_checks,
   quantise,
   source,
   title_file,
@@ -105,15 +106,33 @@ def _columns(vectors, encoder: Encoder) -> dict[str, pa.Array]:
 
 
 def _scale(path: pathlib.Path) -> Float[np.ndarray, " n"]:
-  return pq.read_table(path, columns=["scale"])["scale"].to_numpy()
+  table = pq.read_table(path, columns=["scale"])
+  number_checks.check(path, "scale", table["scale"], number_checks.FINITE)
+  return table["scale"].to_numpy()
 
 
-def _packed(path: pathlib.Path) -> quantise.Packed:
-  table = pq.read_table(path)
-  lists = table["features"].combine_chunks()
+def _packed(path: pathlib.Path, encoder: Encoder) -> quantise.Packed:
+  """A part as it is stored.
+
+  Raises:
+    InputError: it cannot be read, its vectors have another width than the
+      encoder's, or one is not finite.
+  """
+  try:
+    table = pq.read_table(path)
+    lists = table["features"].combine_chunks()
+  except (OSError, KeyError, pa.ArrowException) as e:
+    raise errors.InputError(f"{path}: features cannot be read: {e}") from e
   values = lists.flatten().to_numpy(zero_copy_only=False)
-  scale = table["scale"].to_numpy() if "scale" in table.column_names else None
-  return quantise.Packed(values.reshape(len(table), -1), scale)
+  if len(values) != len(table) * encoder.width:
+    raise errors.InputError(
+      f"{path}: expected {len(table)} rows of {encoder.width} numbers, as "
+      f"{META} says; found {len(values)} numbers"
+    )
+  values = values.reshape(len(table), encoder.width)
+  number_checks.check_vectors(path, values)
+  scale = _scale(path) if "scale" in table.column_names else None
+  return quantise.Packed(values, scale)
 
 
 def encoders(root: pathlib.Path) -> list[Encoder]:
@@ -135,17 +154,20 @@ def held(
       disk they take twice the room.
 
   Raises:
-    InputError: that file cannot be written.
+    InputError: that file cannot be written, or a vector is not finite; of a
+      plain file that is there already this is not looked for.
   """
   for encoder in encoders(root):
     if encoder.digest == digest:
       folder = root / FOLDER / encoder.folder
-      return _mapped(folder, encoder) if mapped else _in_memory(folder)
+      return _mapped(folder, encoder) if mapped else _in_memory(folder, encoder)
   return None
 
 
-def _in_memory(folder: pathlib.Path) -> held_rows.HeldRows:
-  parts = [_packed(path) for path in sorted(folder.glob("part-*.parquet"))]
+def _in_memory(folder: pathlib.Path, encoder: Encoder) -> held_rows.HeldRows:
+  parts = [
+    _packed(path, encoder) for path in sorted(folder.glob("part-*.parquet"))
+  ]
   scales = [part.scale for part in parts if part.scale is not None]
   values = np.concatenate([part.values for part in parts])
   return held_rows.HeldRows(values, np.concatenate(scales) if scales else None)
@@ -161,7 +183,7 @@ def _mapped(folder: pathlib.Path, encoder: Encoder) -> held_rows.HeldRows:
       held_rows.write(scale, blocks, (rows,), np.dtype(np.float32))
     if not values.exists():
       shape, dtype = (rows, encoder.width), np.dtype(encoder.dtype)
-      blocks = (_packed(path).values for path in parts)
+      blocks = (_packed(path, encoder).values for path in parts)
       held_rows.write(values, blocks, shape, dtype)
   except OSError as e:
     raise errors.InputError(

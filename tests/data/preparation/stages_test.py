@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dicm_jax import errors
-from dicm_jax.data import prepared, schema
+from dicm_jax.data import prepared, schema, shard_columns
 from dicm_jax.data.preparation import encode, grouping, job, spill, stages
 from tests.data import logs
 
@@ -354,11 +354,11 @@ def test_a_user_of_too_many_events_is_named(tmp_path, monkeypatch):
 
 
 def test_offsets_pass_32_bits_only_where_they_must():
-  small = prepared.offsets_of([np.array([2, 1], np.int32), np.array([4])])
+  small = shard_columns.offsets_of([np.array([2, 1], np.int32), np.array([4])])
   assert small.dtype == np.int32
   assert small.tolist() == [0, 2, 3, 7]
   # 43 million page views with 50 clicks each are as many.
-  large = prepared.offsets_of([np.full(1, 2**30, np.int32)] * 3)
+  large = shard_columns.offsets_of([np.full(1, 2**30, np.int32)] * 3)
   assert large.dtype == np.int64
   assert large.tolist() == [0, 2**30, 2**31, 3 * 2**30]
 
