@@ -248,7 +248,19 @@ def _feature_rows(
   data: click_log.Dataset,
   model: model_config.ModelConfig,
 ) -> Rows:
-  of_seen = stored.take(_seen_images(data))
+  if len(stored.values) != len(data.image_names):
+    raise errors.InputError(
+      f"stored features: expected {len(data.image_names)} rows, one an image; "
+      f"found {len(stored.values)}"
+    )
+  seen = _seen_images(data)
+  of_seen = stored.take(seen)
+  wrong = seen[~np.isfinite(of_seen).all(axis=1)]
+  if len(wrong):  # Of a file that is not read as a whole.
+    raise errors.InputError(
+      f"features of image {data.image_names[wrong[0]]!r}, row {wrong[0]}: "
+      f"expected finite numbers. They are of {stored.about}"
+    )
   return Rows(stored, _standard(model, of_seen), of_seen.shape[1])
 
 

@@ -23,7 +23,7 @@ from dicm_jax.any_config import AnyConfig
 from dicm_jax.pairwise import config as pairwise_config
 from dicm_jax.pairwise import task as pairwise_task
 from dicm_jax.profiling import recorder
-from dicm_jax.task import Figures, Task
+from dicm_jax.task import Cause, Figures, Task
 
 _log = logging.getLogger(__name__)
 
@@ -139,10 +139,10 @@ def _train(config: AnyConfig, workdir, task: Task, state, saved, notice):
       state, loss = task.step(state, batch)
       # Devices work on this step while the loss of the one before is read, and
       # the next batch comes.
-      _check_finite(before, saved)
-      before = step, loss
+      _check_finite(task, state, before, saved)
+      before = step, batch, loss
       if step % config.train.log_every_steps == 0 or step == last:
-        _check_finite(before, saved)
+        _check_finite(task, state, before, saved)
         checkpoint.check(saved)
         seconds = time.monotonic() - start
         rate = (step - since) * task.batch_size / seconds
@@ -153,7 +153,7 @@ def _train(config: AnyConfig, workdir, task: Task, state, saved, notice):
         since, start = step, time.monotonic()
       stops = step == last or notice.to_any()
       if step % config.checkpoint.every_steps == 0 or stops:
-        _check_finite(before, saved)
+        _check_finite(task, state, before, saved)
         _save(config, task, state, batch, saved)
       if stops and step < last:
         raise errors.Preempted(f"stopped after step {step}, which is saved")
@@ -170,10 +170,14 @@ def _save(config: AnyConfig, task: Task, state, batch, saved) -> None:
   checkpoint.save(saved, step, at_rest, _position(config, task, step))
 
 
-def _check_finite(at: tuple[int, Any] | None, saved) -> None:
-  """Stops a run whose loss at a step, (step, loss), is no number."""
-  if at is not None and not math.isfinite(at[1]):
-    raise _out_of_bounds(f"the loss is {at[1]} at step {at[0]}", saved)
+def _check_finite(task: Task, state, at: tuple | None, saved) -> None:
+  """Stops a run that refused a step, (number, batch, loss)."""
+  if at is None or math.isfinite(at[2]):
+    return
+  # Later steps may have been asked for; they changed nothing either.
+  step, batch, _ = at
+  cause = task.explain(state, batch, step)
+  raise _out_of_bounds(f"step {step}: {cause.what}", saved, cause)
 
 
 def _position(config: AnyConfig, task: Task, step: int) -> dict[str, Any]:
@@ -186,12 +190,18 @@ def _position(config: AnyConfig, task: Task, step: int) -> dict[str, Any]:
   }
 
 
-def _out_of_bounds(what: str, saved) -> errors.NonFiniteError:
+def _out_of_bounds(
+  what: str, saved, cause: Cause | None = None
+) -> errors.NonFiniteError:
   newest = saved.latest_step()
   sound = (
     "there is none" if newest is None else f"the newest is of step {newest}"
   )
+  remedy = "Lower the optimisers' learning_rate, in a new --workdir"
+  if cause and cause.in_data:
+    remedy = "Correct the data, and train in a new --workdir"
+  where = f"\n  {cause.where}" if cause and cause.where else ""
   return errors.NonFiniteError(
-    f"{what}, so training stopped. Only sound checkpoints are kept ({sound}). "
-    "Lower the optimisers' learning_rate, in a new --workdir"
+    f"{what}, so training stopped.{where}\n  Only sound checkpoints are kept "
+    f"({sound}). {remedy}"
   )

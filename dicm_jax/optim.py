@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int, PyTree
+from jaxtyping import Bool, Float, Int, PyTree
 import numpy as np
 import optax
 
@@ -251,6 +252,14 @@ def is_by_row(
   return leaf.ndim == rows.ndim and leaf.shape[:-1] == rows.shape[:-1]
 
 
+class Touched(NamedTuple):
+  """What an optimiser makes of the rows touched."""
+
+  rows: Float[jax.Array, "K D"]
+  slots: optax.OptState
+  """Of those rows; others, such as step counts, of the whole table."""
+
+
 def update_rows(
   optimizer: optax.GradientTransformation,
   shard: Float[jax.Array, "buckets slots D"],
@@ -279,17 +288,72 @@ def update_rows(
   Returns:
     The new shard and slots.
   """
+  touched = touch_rows(optimizer, shard, slots, rows, gradients, before=before)
+  return write_rows(shard, slots, rows, touched)
+
+
+def touch_rows(
+  optimizer: optax.GradientTransformation,
+  shard: Float[jax.Array, "buckets slots D"],
+  slots: optax.OptState,
+  rows: Int[jax.Array, " K"],
+  gradients: Float[jax.Array, "K D"],
+  *,
+  before: optax.OptState | None = None,
+) -> Touched:
+  """The first half of `update_rows`: it writes nothing; arguments as there."""
 
   def gather(leaf, start) -> jax.Array:
     return table.read(leaf, rows) if is_by_row(leaf, shard) else start
-
-  def scatter(leaf, new) -> jax.Array:
-    return table.write(leaf, rows, new) if is_by_row(leaf, shard) else new
 
   values = table.read(shard, rows)
   starts = slots if before is None else before
   updates, new_slots = optimizer.update(
     gradients, jax.tree.map(gather, slots, starts), values
   )
-  new_shard = scatter(shard, optax.apply_updates(values, updates))
-  return new_shard, jax.tree.map(scatter, slots, new_slots)
+  new: jax.Array = optax.apply_updates(values, updates)  # pyright: ignore
+  return Touched(new, new_slots)
+
+
+def write_rows(
+  shard: Float[jax.Array, "buckets slots D"],
+  slots: optax.OptState,
+  rows: Int[jax.Array, " K"],
+  touched: Touched,
+  ok: Bool[jax.Array, ""] | bool = True,
+) -> tuple[Float[jax.Array, "buckets slots D"], optax.OptState]:
+  """The second half of `update_rows`.
+
+  Args:
+    shard: as there.
+    slots: as there.
+    rows: as there.
+    touched: what `touch_rows` made of them.
+    ok: if False, nothing changes.
+
+  Returns:
+    The new shard and slots.
+  """
+  written = jnp.where(ok, rows, table.EMPTY)  # No copy of what is there.
+
+  def put(leaf, new) -> jax.Array:
+    if is_by_row(leaf, shard):
+      return table.write(leaf, written, new)
+    return jnp.where(ok, new, leaf)
+
+  return put(shard, touched.rows), jax.tree.map(put, slots, touched.slots)
+
+
+def is_finite(
+  touched: Touched, rows: Int[jax.Array, " K"]
+) -> Bool[jax.Array, ""]:
+  """Whether all numbers are; those of padding mean nothing."""
+  there = rows != table.EMPTY
+
+  def of(leaf):
+    finite = jnp.isfinite(leaf)
+    if is_by_row(leaf, touched.rows):
+      finite |= ~there[:, None]
+    return finite.all()
+
+  return jnp.stack([of(leaf) for leaf in jax.tree.leaves(touched)]).all()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 import optax
 
 from dicm_jax import optim
@@ -151,17 +151,52 @@ def _answer(program: Program, standard, params, rows):
 
 
 @jax.named_scope(parts.ROUTING)
-def update(
+def touch(
   program: Program, state: State, asked: route.Asked, gradients
+) -> optim.Touched:
+  """What the sparse optimiser makes of the rows of the first round."""
+  of_rows = route.collect_round(program.id_route, asked, gradients)
+  with jax.named_scope(parts.SPARSE_UPDATE):
+    return optim.touch_rows(
+      program.sparse, state.ids, state.id_slots, asked.rows, of_rows
+    )
+
+
+@jax.named_scope(parts.ROUTING)
+def write(
+  program: Program,
+  state: State,
+  asked: route.Asked,
+  gradients,
+  touched: optim.Touched,
+  ok: Bool[Array, ""],
 ) -> tuple[Float[Array, "buckets slots D"], optax.OptState]:
-  """Runs the sparse optimiser on the rows touched; returns rows and slots."""
+  """Writes them, and updates the rows of further rounds.
+
+  Args:
+    program: the step's fixed parts.
+    state: before the step.
+    asked: the first round.
+    gradients: of this device's rows.
+    touched: what `touch` made of the first round's.
+    ok: if False, nothing changes.
+
+  Returns:
+    The new rows and slots.
+  """
 
   @jax.named_scope(parts.SPARSE_UPDATE)
   def update_rows(tables, asked, of_rows):
     ids, slots = tables
-    return optim.update_rows(
+    found = optim.touch_rows(
       program.sparse, ids, slots, asked.rows, of_rows, before=state.id_slots
     )
+    return optim.write_rows(ids, slots, asked.rows, found, ok)
 
-  tables = (state.ids, state.id_slots)
-  return route.collect(program.id_route, asked, gradients, update_rows, tables)
+  with jax.named_scope(parts.SPARSE_UPDATE):
+    tables = optim.write_rows(
+      state.ids, state.id_slots, asked.rows, touched, ok
+    )
+  return route.collect_further(
+    program.id_route, asked, gradients, update_rows, tables
+  )

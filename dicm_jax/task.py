@@ -9,6 +9,17 @@ from jaxtyping import PyTree
 Figures = dict[str, float | int | str | None]
 
 
+class Cause(NamedTuple):
+  """Where numbers went out of bounds, in words."""
+
+  what: str
+  """Which value of the step."""
+  where: str = ""
+  """What is known of its origin; empty: nothing."""
+  in_data: bool = False
+  """Whether the data are to blame, and not what was learned from them."""
+
+
 class Task(NamedTuple):
   """Something to train; the loop restores, steps, saves and reports."""
 
@@ -22,6 +33,8 @@ class Task(NamedTuple):
   """(state, batch), or their shapes -> the compiled step's text."""
   is_sound: Callable[[Any, PyTree], Any]
   """(state of a step, its batch) -> whether the state is of any use."""
+  explain: Callable[[Any, PyTree, int], Cause]
+  """(state that a refused step left, its batch, its number) -> why it was."""
   finish: Callable[[Any, pathlib.Path | None], Figures]
   """(last state, folder) -> the figures of eval.json; writes reports into the
   folder where there is one: of several processes one writes."""

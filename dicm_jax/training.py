@@ -1,12 +1,14 @@
 """What trains an experiment: batches and steps, as its config wants them."""
 
 from collections.abc import Callable, Iterator
+import functools
 from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
 
-from dicm_jax import ahead, experiment, host_ids, train
+from dicm_jax import ahead, diagnosis, experiment, host_ids, train
 from dicm_jax import predict as predict_lib
+from dicm_jax import task as task_lib
 from dicm_jax.profiling import hlo
 from dicm_jax.state import State
 
@@ -18,6 +20,7 @@ class Training(NamedTuple):
   step: Callable[[State, PyTree], tuple[State, Any]]
   hlo: Callable[[Any, PyTree], str]
   is_sound: Callable[[State, PyTree], Any]
+  explain: Callable[[State, PyTree, int], task_lib.Cause]
   at_rest: Callable[[State], State]
 
 
@@ -35,6 +38,7 @@ def of(x: experiment.Experiment, *, asks_ahead: bool = False) -> Training:
     step=lambda state, batch: train_step(state, x.content, batch),
     hlo=lambda state, batch: hlo.text_of(train_step, state, x.content, batch),
     is_sound=lambda state, batch: check(state, x.content, batch),
+    explain=functools.partial(diagnosis.explain, x),
     at_rest=lambda state: state,
   )
   on_host = x.layout.ids_windowed
@@ -54,6 +58,7 @@ def _in_pairs(made: Training) -> Training:
     step=lambda state, pair: made.step(state, pair[0]),
     hlo=lambda state, pair: made.hlo(state, pair[0]),
     is_sound=lambda state, pair: made.is_sound(state, pair[0]),
+    explain=lambda state, pair, step: made.explain(state, pair[0], step),
     at_rest=made.at_rest,
   )
 
@@ -70,5 +75,8 @@ def _on_host(x: experiment.Experiment, made: Training) -> Training:
     step=held.step,
     hlo=lambda state, pair: made.hlo(state, host_ids.unwindowed(pair)),
     is_sound=is_sound,
+    explain=lambda state, pair, step: made.explain(
+      held.at_rest(state), pair, step
+    ),
     at_rest=held.at_rest,
   )

@@ -111,7 +111,7 @@ def test_loss_that_is_no_number_stops_the_run(tmp_path, monkeypatch):
   config = toy.values(
     dense_optimizer__learning_rate=1e30, train__batch_size=512
   )
-  with pytest.raises(errors.NonFiniteError, match="the loss is nan at step 2"):
+  with pytest.raises(errors.NonFiniteError, match="step 2: the loss is nan"):
     loop.train_and_evaluate(config, tmp_path)
   assert checkpoint.steps(tmp_path) == []
 

@@ -18,9 +18,8 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from dicm_jax import experiment, on_mesh, owners, train
+from dicm_jax import experiment, on_mesh, train
 from dicm_jax import state as state_lib
 from dicm_jax.data import batch as batch_lib
 from dicm_jax.model import embed, loss, nets
@@ -81,17 +80,8 @@ def _learn(program: Program, state: State, batch: Batch, features, count):
     layers, params, read, count, of_images, chunk=chunk
   )
   dense = {"embed": of_layers, "net": net}
-  dense = mesh_lib.total(dense, "dense.gradients")
-  rows, id_slots = owners.update(program, state, ids, of_ids)
-  updates, slots = program.dense.update(dense, state.dense_slots, state.dense)
-  new = state._replace(
-    step=state.step + 1,
-    ids=rows,
-    id_slots=id_slots,
-    dense=optax.apply_updates(state.dense, updates),
-    dense_slots=slots,
-  )
-  return new, mesh_lib.total(mean, "loss")
+  gradients = train.Gradients(dense, of_ids, of_images)
+  return train.learn(program, state, ids, mean, gradients, {})
 
 
 def _embed(program: Program, standard: embed.Standard, params, features):

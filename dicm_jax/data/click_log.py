@@ -108,6 +108,10 @@ class Dataset:
   """Title of each image row, empty where there is none; None: nobody knows."""
   queries: Sequence[str] = ()
   """The distinct search queries."""
+  user_dense_names: tuple[str, ...] = ()
+  """Of the columns of ClickLog.user_dense; empty: nobody knows."""
+  ad_dense_names: tuple[str, ...] = ()
+  """Of the columns of ClickLog.ad_dense; empty: nobody knows."""
   held: Callable[[str, bool], held_rows.HeldRows | None] = lambda *_: None
   """Frozen features that were computed before, as they are stored, by the
   encoder's digest; with True mapped from a file, else read."""

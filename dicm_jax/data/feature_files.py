@@ -23,6 +23,7 @@ from dicm_jax.data import (
   files,
   held_rows,
   image_store,
+  number_checks,
   quantise,
   source,
   title_file,
@@ -121,17 +122,20 @@ def _columns(vectors, encoder: Encoder) -> dict[str, pa.Array]:
 
 def _scale(path: pathlib.Path) -> Float[np.ndarray, " n"]:
   column = files.read_column(path, "scale")
-  right = column.type == pa.float32() and not column.null_count
-  if not right or not np.isfinite(column.to_numpy()).all():
+  if column.type != pa.float32():
     raise errors.InputError(
-      f"{path}: column 'scale': expected finite float32, none missing; found "
-      f"{column.type}"
+      f"{path}: column 'scale': expected float32, found {column.type}"
     )
+  number_checks.check(path, "scale", column, number_checks.FINITE)
   return column.to_numpy()
 
 
 def _packed(path: pathlib.Path, encoder: Encoder) -> quantise.Packed:
-  """A part, once it is known to be what `encoder` says."""
+  """A part, once it is known to be what `encoder` says.
+
+  Raises:
+    InputError: it is not, or one of its numbers is not finite.
+  """
   column = files.read_column(path, "features")
   kind = pa.from_numpy_dtype(np.dtype(encoder.dtype))
   lists = column.combine_chunks()
@@ -141,11 +145,12 @@ def _packed(path: pathlib.Path, encoder: Encoder) -> quantise.Packed:
       f"row, as {META} says; found {column.type}"
     )
   flat = lists.flatten()
-  values = flat.to_numpy(zero_copy_only=False)
-  if flat.null_count or not np.isfinite(values).all():
-    raise errors.InputError(f"{path}: expected finite numbers, none missing")
+  if flat.null_count:
+    raise errors.InputError(f"{path}: expected no number to be missing")
+  values = flat.to_numpy(zero_copy_only=False).reshape(len(lists), -1)
+  number_checks.check_vectors(path, values)
   scale = _scale(path) if encoder.dtype == "int8" else None
-  return quantise.Packed(values.reshape(len(lists), -1), scale)
+  return quantise.Packed(values, scale)
 
 
 def encoders(root: pathlib.Path) -> list[Encoder]:
@@ -199,7 +204,8 @@ def held(
 
   Raises:
     InputError: that file cannot be written; or a file is damaged, or holds
-      others than `rows` rows.
+      others than `rows` rows, or a number that is not finite; of a plain file
+      that is there already this is not looked for.
   """
   for encoder in encoders(root):
     if encoder.digest == digest:

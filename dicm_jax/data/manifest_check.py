@@ -69,10 +69,11 @@ def check_features(
 
 
 def _is_scale(scale: Mapping[str, Any], width: int) -> bool:
-  lists = scale.get("mean"), scale.get("deviation")
-  if not all(isinstance(part, list) and len(part) == width for part in lists):
+  mean, deviation = scale.get("mean"), scale.get("deviation")
+  if not (isinstance(mean, list) and isinstance(deviation, list)):
     return False
-  mean, deviation = lists
+  if not len(mean) == len(deviation) == width:
+    return False
   return all(map(_is_finite, mean)) and all(
     _is_finite(number) and number > 0 for number in deviation
   )

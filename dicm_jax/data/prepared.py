@@ -18,6 +18,7 @@ from dicm_jax.data import (
   files,
   image_store,
   manifest_check,
+  number_checks,
   schema_file,
   shard_reader,
   title_file,
@@ -36,8 +37,9 @@ def load(path: pathlib.Path) -> click_log.Dataset:
 
   Raises:
     InputError: the folder holds no finished data set of this version; or a
-      file is missing or has another size than the manifest says, is damaged, or
-      holds others than the rows that the manifest speaks of.
+      file is missing or has another size than the manifest says, is damaged,
+      holds others than the rows that the manifest speaks of, or a number that
+      training cannot use, see `number_checks`.
   """
   manifest = read_manifest(path)
   schema = _schema(path / MANIFEST, manifest)
@@ -60,6 +62,8 @@ def load(path: pathlib.Path) -> click_log.Dataset:
     no_image=image_store.NO_IMAGE,
     titles=titles,
     queries=queries,
+    user_dense_names=_dense_names(schema, of_user=True),
+    ad_dense_names=_dense_names(schema, of_user=False),
     held=functools.partial(feature_files.held, path, rows=len(names)),
     digest=_digest(manifest),
     notice=manifest["notice"],
@@ -262,22 +266,41 @@ def _behaviour_images(
   return click_log.Jagged(nothing, np.zeros(groups + 1, np.int32))
 
 
-def _dense(
-  parts: Parts, schema, manifest, count: int, *, of_user: bool
-) -> Float[np.ndarray, "n K"]:
-  """All dense numbers of one side, scaled; a missing one is the mean."""
-  fields = [
+def _dense_fields(schema: schema_lib.Schema, *, of_user: bool):
+  return [
     f
     for f in schema.feature
     if f.kind == "dense" and (f.side == "user") == of_user
   ]
+
+
+def _dense_names(
+  schema: schema_lib.Schema, *, of_user: bool
+) -> tuple[str, ...]:
+  """Names of the dense numbers of one side."""
+  fields = _dense_fields(schema, of_user=of_user)
+  return tuple(
+    f"{f.name}[{i}]" if f.width > 1 else f.name
+    for f in fields
+    for i in range(f.width)
+  )
+
+
+def _dense(
+  parts: Parts, schema, manifest, count: int, *, of_user: bool
+) -> Float[np.ndarray, "n K"]:
+  """All dense numbers of one side, scaled; a missing one is the mean."""
+  fields = _dense_fields(schema, of_user=of_user)
   out = np.empty((count, sum(f.width for f in fields)), np.float32)
   end = 0
   kind = pa.list_(shard_reader.NUMBERS)
   for field in fields:
     first, end = end, end + field.width
     numbers = parts.values(
-      field.name, kind if of_user else pa.list_(kind), count * field.width
+      field.name,
+      kind if of_user else pa.list_(kind),
+      count * field.width,
+      number_checks.DENSE,
     )
     out[:, first:end] = _scaled(numbers, field, manifest["dense"][field.name])
   return out
@@ -287,6 +310,14 @@ def _scaled(numbers, field: schema_lib.Field, scale):
   out = numbers.reshape(-1, field.width).astype(np.float32)
   mean = np.array(scale["mean"], np.float32)
   if field.standardise:
-    out = (out - mean) / np.array(scale["deviation"], np.float32)
+    deviation = np.array(scale["deviation"], np.float32)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+      out = (out - mean) / deviation
+    if np.isinf(out).any():
+      raise errors.InputError(
+        f"feature {field.name!r}: expected numbers that float32 can hold once "
+        f"they are scaled, found too large ones (mean {scale['mean']}, "
+        f"deviation {scale['deviation']} in {MANIFEST})"
+      )
     mean = np.zeros_like(mean)
-  return np.where(np.isfinite(out), out, mean)
+  return np.where(np.isnan(out), mean, out)

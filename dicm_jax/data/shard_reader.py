@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dicm_jax import errors
-from dicm_jax.data import click_log, files
+from dicm_jax.data import click_log, files, number_checks
 from dicm_jax.data import schema as schema_lib
 
 ROWS, NUMBERS = pa.int32(), pa.float32()
@@ -39,12 +39,18 @@ class Parts:
       raise errors.InputError(f"{folder}: expected part-*.parquet, found none")
     self._names = files.column_names(self._paths[0])
 
-  def chunks(self, name: str, kind: pa.DataType) -> Iterator[pa.Array]:
+  def chunks(
+    self,
+    name: str,
+    kind: pa.DataType,
+    rule: number_checks.Rule | None = None,
+  ) -> Iterator[pa.Array]:
     """A column as it is stored.
 
     Args:
       name: of the column.
       kind: of the values, lists where it has lists.
+      rule: what its numbers must be like.
     """
     for path in self._paths:
       column = files.read_column(path, name)
@@ -52,6 +58,8 @@ class Parts:
         raise errors.InputError(
           f"{path}: column {name!r}: expected {kind}, found {column.type}"
         )
+      if rule:
+        number_checks.check(path, name, column, rule)
       for chunk in column.chunks:
         if _nulls(chunk):
           raise errors.InputError(
@@ -59,15 +67,22 @@ class Parts:
           )
         yield chunk
 
-  def values(self, name: str, kind: pa.DataType, count: int) -> np.ndarray:
+  def values(
+    self,
+    name: str,
+    kind: pa.DataType,
+    count: int,
+    rule: number_checks.Rule | None = None,
+  ) -> np.ndarray:
     """All values of a column, whatever lists they are in.
 
     Args:
       name: of the column.
       kind: as of `chunks`.
       count: how many values there are.
+      rule: as of `chunks`.
     """
-    found = _joined([_flat(chunk) for chunk in self.chunks(name, kind)])
+    found = _joined([_flat(chunk) for chunk in self.chunks(name, kind, rule)])
     if len(found) != count:
       raise errors.InputError(
         f"{self._folder}: column {name!r}: expected {count} values, found "
@@ -77,8 +92,8 @@ class Parts:
 
   def rows(self, name: str, most: int, count: int) -> Int[np.ndarray, " count"]:
     """A row for each sample, of a table of `most` rows."""
-    found = self.values(name, pa.list_(ROWS), count)
-    return self._within(name, found, most)
+    rule = number_checks.row_below(most)
+    return self.values(name, pa.list_(ROWS), count, rule)
 
   def lists(self, name: str, most: int, depth: int = 0) -> click_log.Jagged:
     """Lists of rows, one a group; at depth 1 those within, one a sample.
@@ -88,27 +103,21 @@ class Parts:
       most: rows of the table.
       depth: 0 or 1.
     """
-    found = self._lists(name, ROWS, depth)
-    self._within(name, found.values, most)
+    found = self._lists(name, ROWS, number_checks.row_below(most), depth)
     weights = schema_lib.weight_column(name)
     if weights not in self._names:
       return found
-    given = self._lists(weights, NUMBERS, depth)
-    same = np.array_equal(given.offsets, found.offsets)
-    if not same or not np.isfinite(given.values).all():
+    given = self._lists(weights, NUMBERS, number_checks.FINITE, depth)
+    if not np.array_equal(given.offsets, found.offsets):
       raise errors.InputError(
-        f"{self._folder}: column {weights!r}: expected a finite number for "
-        f"each value of {name!r}"
+        f"{self._folder}: column {weights!r}: expected a number for each value "
+        f"of {name!r}"
       )
     return found._replace(weights=given.values)
 
   def labels(self) -> click_log.Jagged:
     """Label of each sample, 0 or 1, in a list for each group."""
-    found = self._lists("label", NUMBERS)
-    if not ((found.values == 0) | (found.values == 1)).all():
-      raise errors.InputError(
-        f"{self._folder}: column 'label': expected 0 or 1"
-      )
+    found = self._lists("label", NUMBERS, number_checks.LABEL)
     if not found.lengths.all():
       raise errors.InputError(
         f"{self._folder}: column 'label': expected a sample in each group"
@@ -120,24 +129,19 @@ class Parts:
     return codes(list(self.chunks(name, pa.string())))[1]
 
   def _lists(
-    self, name: str, kind: pa.DataType, depth: int = 0
+    self,
+    name: str,
+    kind: pa.DataType,
+    rule: number_checks.Rule,
+    depth: int = 0,
   ) -> click_log.Jagged:
     kind = pa.list_(kind)
     values, lengths = [], []
-    for chunk in self.chunks(name, pa.list_(kind) if depth else kind):
+    for chunk in self.chunks(name, pa.list_(kind) if depth else kind, rule):
       inner = chunk.flatten() if depth else chunk
       values.append(_flat(inner))
       lengths.append(inner.value_lengths().to_numpy())
     return click_log.Jagged(_joined(values), offsets_of(lengths))
-
-  def _within(self, name: str, found: np.ndarray, most: int) -> np.ndarray:
-    if len(found) and not 0 <= found.min() <= found.max() < most:
-      wrong = found[(found < 0) | (found >= most)][0]
-      raise errors.InputError(
-        f"{self._folder}: column {name!r}: expected rows 0 to {most - 1}, "
-        f"found {wrong}"
-      )
-    return found
 
 
 def codes(texts: list[pa.Array]) -> tuple[pa.Array, Int[np.ndarray, " n"]]:

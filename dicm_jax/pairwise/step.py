@@ -16,6 +16,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, PyTree
 import optax
 
+from dicm_jax import guard
 from dicm_jax.model import nets, pairwise
 from dicm_jax.pairwise.anchors import Batch, Embedded
 from dicm_jax.profiling import parts
@@ -42,28 +43,58 @@ class Program:
   dense: optax.GradientTransformation
 
 
+class Worked(NamedTuple):
+  """What a step comes to before it is written; sums over all devices."""
+
+  loss: Float[Array, ""]
+  """Mean over all pairs."""
+  losses: Float[Array, " b"]
+  """Of this device's pairs."""
+  gradients: PyTree
+  encoder: PyTree
+  slots: optax.OptState
+
+
 def train_on_device(
   program: Program, state: State, batch: Batch
 ) -> tuple[State, Float[Array, ""]]:
-  """One device's part of a step; returns the new state and the mean loss."""
+  """One device's part of a step; returns the new state and the mean loss.
+
+  A step with a number out of bounds changes nothing, and its loss is not
+  finite; see `guard`.
+  """
+  made = work_out(program, state, batch)
+  with jax.named_scope(parts.DENSE_UPDATE):
+    # All devices have the same of these, so that they all find the same.
+    sums = made.loss, made.gradients, made.encoder, made.slots
+    ok = guard.goes_on(state.step) & guard.is_finite(sums)
+    encoder, slots = guard.kept(
+      ok, (made.encoder, made.slots), (state.encoder, state.slots)
+    )
+  new = State(guard.number(ok, state.step), encoder, slots)
+  return new, guard.reported(ok, made.loss)
+
+
+def work_out(program: Program, state: State, batch: Batch) -> Worked:
+  """A step of which nothing is written yet."""
 
   def mean_loss(params):
     (anchor, clicked, other), statistics = program.embed(params, batch)
     lead = pairwise.score(anchor, clicked) - pairwise.score(anchor, other)
-    mean = program.loss(lead).mean() / program.mesh.size
-    return mean, statistics
+    losses = program.loss(lead)
+    return losses.mean() / program.mesh.size, (losses, statistics)
 
   with jax.named_scope(parts.LAYERS):
-    (mean, statistics), gradients = jax.value_and_grad(mean_loss, has_aux=True)(
-      state.encoder
-    )
+    (mean, (losses, statistics)), gradients = jax.value_and_grad(
+      mean_loss, has_aux=True
+    )(state.encoder)
     mean = mesh_lib.total(mean, "loss")
   with jax.named_scope(parts.DENSE_UPDATE):
     gradients = mesh_lib.total(gradients, "dense.gradients")
     updates, slots = program.dense.update(gradients, state.slots, state.encoder)
     encoder: PyTree = optax.apply_updates(state.encoder, updates)
   encoder = nets.with_statistics(encoder, statistics)
-  return State(state.step + 1, encoder, slots), mean
+  return Worked(mean, losses, gradients, encoder, slots)
 
 
 def make_train_step(program: Program) -> jax.stages.Wrapped:

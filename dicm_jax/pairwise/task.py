@@ -12,7 +12,7 @@ from dicm_jax import task as task_lib
 from dicm_jax.data import click_log, pairs
 from dicm_jax.model import pairwise
 from dicm_jax.pairwise import anchors as anchors_lib
-from dicm_jax.pairwise import batches, score, step
+from dicm_jax.pairwise import batches, diagnosis, score, step
 from dicm_jax.pairwise.config import Config
 from dicm_jax.profiling import hlo
 from dicm_jax.sharding import mesh as mesh_lib
@@ -67,6 +67,7 @@ def make(
     step=train_step,
     hlo=functools.partial(hlo.text_of, train_step),
     is_sound=lambda state, batch: check(state),
+    explain=functools.partial(diagnosis.explain, program, data, order),
     finish=finish,
     batch_size=config.train.batch_size,
     inputs={"data.path": data.digest},

@@ -55,9 +55,9 @@ def of_step(
     *([_counts("ids", load.devices)] if ragged else []),
     *([_counts("images", load.server)] if ragged else []),
     _limits(load),
-    _reduced("dense.gradients", load.devices, num_parameters(made), True),
+    _dense(load, num_parameters(made)),
     # The batch's weights and its loss.
-    _reduced("loss", load.devices, 2, False),
+    _reduced("loss", load.devices, 2),
   ]
   if model.activation == "dice":
     found.append(_moments(model, load))
@@ -102,28 +102,33 @@ def _counts(name: str, owners: int) -> Sent:
   )
 
 
-def _reduced(name: str, group: int, numbers: int, counts: bool) -> Sent:
-  size = 2 * (group - 1) / group * NUMBER_BYTES * numbers
-  bound = size if counts else 0.0
+def _dense(load: Workload, parameters: int) -> Sent:
+  """Dense gradients, and beside them on how many devices a step went wrong."""
+  sent = _reduced("dense.gradients", load.devices, parameters + 1)
+  bound = _reduced("", load.devices, parameters).wire_bytes
+  return dataclasses.replace(sent, bound_bytes=bound)
+
+
+def _reduced(name: str, group: int, numbers: int) -> Sent:
   return Sent(
     name=name,
     kind="all-reduce",
     group=group,
-    wire_bytes=size,
-    bound_bytes=bound,
+    wire_bytes=2 * (group - 1) / group * NUMBER_BYTES * numbers,
+    bound_bytes=0.0,
   )
 
 
 def _limits(load: Workload) -> Sent:
   """Up to which row a round goes, for each owner."""
   owners = sum(n for n in (load.devices, load.server) if n > 1)
-  return _reduced("limits", load.devices, owners, False)
+  return _reduced("limits", load.devices, owners)
 
 
 def _moments(model: model_config.ModelConfig, load: Workload) -> Sent:
   """Dice's sums over the batch, forth and back: count, mean, variance."""
   numbers = sum(2 * (1 + 2 * width) for width in model.hidden_widths)
-  return _reduced("total", load.devices, numbers, False)
+  return _reduced("total", load.devices, numbers)
 
 
 def total(sent: list[Sent]) -> float:

@@ -149,16 +149,37 @@ def collect(
   Returns:
     What the last round's `accept` made.
   """
+  carry = accept(carry, first, collect_round(route, first, gradients))
+  return collect_further(route, first, gradients, accept, carry)
+
+
+def collect_round(
+  route: Route, asked: Asked, gradients: Float[jax.Array, "U D"]
+) -> Float[jax.Array, "K D"]:
+  """A round of `collect`: gradients of the rows this device serves in it."""
+  if asked.left is None:
+    return gradients
+  piece = gradients.at[asked.source].get(mode="fill", fill_value=0)
+  got = _exchange(route, "gradients", piece, asked.counts)
+  total = jnp.zeros((asked.rows.size, got.shape[-1]), got.dtype)
+  return total.at[asked.place].add(got)
+
+
+def collect_further(
+  route: Route,
+  first: Asked,
+  gradients: Float[jax.Array, "U D"],
+  accept: Callable[[Carry, Asked, jax.Array], Carry],
+  carry: Carry,
+) -> Carry:
+  """The rounds of `collect` after the first; arguments as there."""
   if first.left is None:
-    return accept(carry, first, gradients)
+    return carry
 
   def take(carry, asked):
-    piece = gradients.at[asked.source].get(mode="fill", fill_value=0)
-    got = _exchange(route, "gradients", piece, asked.counts)
-    total = jnp.zeros((asked.rows.size, got.shape[-1]), got.dtype)
-    return accept(carry, asked, total.at[asked.place].add(got))
+    return accept(carry, asked, collect_round(route, asked, gradients))
 
-  return _further(route, first.left, take, take(carry, first))
+  return _further(route, first.left, take, carry)
 
 
 def _further(

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from dicm_jax import checkpoint
+from dicm_jax import fingerprint
 from tests import processes
 
 START, STEPS, SAVE, EVALUATION = "start-up", "steps", "save", "evaluation"
@@ -249,7 +249,7 @@ def last_state(workdir: pathlib.Path) -> dict[str, np.ndarray]:
       folder, args=ocp.args.PyTreeRestore(restore_args=as_numpy)
     )
   leaves = jax.tree_util.tree_leaves_with_path(found)
-  return {checkpoint.name_of(path): np.asarray(leaf) for path, leaf in leaves}
+  return {fingerprint.name_of(path): np.asarray(leaf) for path, leaf in leaves}
 
 
 def measure(

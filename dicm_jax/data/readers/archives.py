@@ -93,7 +93,7 @@ def members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     if archive.offset <= last:
       raise tarfile.ReadError("an entry that ends before it begins")
     last = archive.offset
-    archive.members = []  # Else it remembers millions of them.
+    archive.members = []  # Else it remembers millions of them. # pyright: ignore[reportAttributeAccessIssue]
     yield member
   block = archive.fileobj.last  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
   if len(block) < tarfile.BLOCKSIZE:
