@@ -31,7 +31,9 @@ def test_the_other_process_ends_and_says_why(tmp_path, killed, phase):
   at = time.monotonic()
   processes.kill([pair[killed]])
   ((code, _, log),) = processes.ends([pair[1 - killed]])
-  assert time.monotonic() - at < WITHIN_S
+  seconds = time.monotonic() - at
+  print(f"{phase}, {killed} killed: the other ended {seconds:.1f} s later")
+  assert seconds < WITHIN_S
   # JAX itself may be first to notice that process 0 is gone, and aborts.
   assert code == 1 or (killed == 0 and code == -6), log
   assert "another process has ended" in log or "another task died" in log
