@@ -215,7 +215,7 @@ def restore(
 
 def _check_config(saved: Saved, position: dict, config) -> None:
   before = position.get("config", config)  # Older versions did not note it.
-  changed = config_tree.changes(config, before) if config is not None else []
+  changed = config_tree.changed(config, before) if config is not None else []
   if changed:
     lines = "\n  ".join(changed)
     raise errors.InputError(

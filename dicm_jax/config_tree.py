@@ -159,12 +159,12 @@ def digest(config: Any) -> str:
 
 def differences(now: Any, before: Any) -> list[str]:
   """Lines 'key: before -> now' of keys that a restart must not change."""
-  return changes(_fixed(now), _fixed(before))
+  return changed(_fixed(now), _fixed(before))
 
 
 def all_differences(now: Any, before: Any) -> list[str]:
   """Lines 'key: before -> now' of all keys that differ."""
-  return changes(flatten(now), flatten(before))
+  return changed(flatten(now), flatten(before))
 
 
 def kept(config: Any) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def kept(config: Any) -> dict[str, Any]:
   return json.loads(json.dumps(found))
 
 
-def changes(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
+def changed(new: Mapping[str, Any], old: Mapping[str, Any]) -> list[str]:
   """Lines 'key: old -> new' of what differs."""
   return [
     f"{key}: {old.get(key)!r} -> {new.get(key)!r}"

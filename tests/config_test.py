@@ -388,7 +388,7 @@ def test_what_a_checkpoint_keeps_of_a_config():
   assert kept == config_tree.kept(other)
   assert kept["model.hidden_widths"] == [20, 8]
   now = config_tree.kept(toy.values(seed=3))
-  assert config_tree.changes(now, kept) == ["seed: 0 -> 3"]
+  assert config_tree.changed(now, kept) == ["seed: 0 -> 3"]
 
 
 @pytest.mark.parametrize(
