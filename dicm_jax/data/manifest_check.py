@@ -69,13 +69,13 @@ def check_features(
 
 
 def _is_scale(scale: Mapping[str, Any], width: int) -> bool:
-  lists = scale.get("mean"), scale.get("deviation")
-  if not all(isinstance(part, list) and len(part) == width for part in lists):
-    return False
-  mean, deviation = lists
-  return all(map(_is_finite, mean)) and all(
-    _is_finite(number) and number > 0 for number in deviation
-  )
+  mean, deviation = scale.get("mean"), scale.get("deviation")
+  for part in (mean, deviation):
+    if not isinstance(part, list) or len(part) != width:
+      return False
+    if not all(map(_is_finite, part)):
+      return False
+  return all(number > 0 for number in deviation or ())
 
 
 def _is_finite(number: Any) -> bool:

@@ -173,12 +173,11 @@ class Tar:
     for path in self._paths:
       last = "the beginning"
       try:
-        with archives.opened(path) as archive:
-          for member in archives.members(archive):
-            last = repr(member.name)
-            name = member.name.lower()
-            if member.isfile() and name.endswith(SUFFIXES):
-              yield path, archive, member
+        for archive, member in archives.members(path):
+          last = repr(member.name)
+          name = member.name.lower()
+          if member.isfile() and name.endswith(SUFFIXES):
+            yield path, archive, member
       except archives.DAMAGED as e:
         what = f"damaged or cut short tar file: {' '.join(str(e).split())}"
         bad.report(path, f"after {last}", what)
