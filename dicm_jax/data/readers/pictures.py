@@ -240,7 +240,7 @@ def open_parquet(path: pathlib.Path) -> pq.ParquetFile:
   """
   try:
     return pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-  except (OSError, pa.ArrowException) as e:
+  except (OSError, UnicodeDecodeError, pa.ArrowException) as e:
     raise errors.InputError(f"{path}: cannot be read: {e}") from e
 
 
@@ -270,7 +270,7 @@ def batches(
   """
   try:
     yield from open_parquet(path).iter_batches(rows, columns=columns)
-  except (OSError, pa.ArrowException) as e:
+  except (OSError, UnicodeDecodeError, pa.ArrowException) as e:
     raise errors.InputError(f"{path}: cannot be read: {e}") from e
 
 
