@@ -70,13 +70,12 @@ def check_features(
 
 def _is_scale(scale: Mapping[str, Any], width: int) -> bool:
   mean, deviation = scale.get("mean"), scale.get("deviation")
-  if not (isinstance(mean, list) and isinstance(deviation, list)):
-    return False
-  if not len(mean) == len(deviation) == width:
-    return False
-  return all(map(_is_finite, mean)) and all(
-    _is_finite(number) and number > 0 for number in deviation
-  )
+  for part in (mean, deviation):
+    if not isinstance(part, list) or len(part) != width:
+      return False
+    if not all(map(_is_finite, part)):
+      return False
+  return all(number > 0 for number in deviation or ())
 
 
 def _is_finite(number: Any) -> bool:

@@ -26,6 +26,9 @@ from typing import Any
 from dicm_jax import errors
 from dicm_jax.data import schema as schema_lib
 
+LONGEST_LINE = 10_000
+"""Letters of a line, at most."""
+
 
 def load(path: pathlib.Path) -> schema_lib.Schema:
   """Reads a schema file.
@@ -35,7 +38,11 @@ def load(path: pathlib.Path) -> schema_lib.Schema:
       the message names file, section or feature, what was expected and found.
   """
   try:
-    values = tomllib.loads(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    # A key of n dots takes the parser time by the square of n.
+    if max(map(len, text.split("\n"))) > LONGEST_LINE:
+      raise ValueError(f"a line of more than {LONGEST_LINE:,} letters")
+    values = tomllib.loads(text)
   except OSError as e:
     raise errors.InputError(f"{path}: {e.strerror}") from e
   # No TOML, no UTF-8, a number of thousands of digits; a thousand brackets.

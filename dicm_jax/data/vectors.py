@@ -130,7 +130,7 @@ def _open(path: pathlib.Path) -> pa.Table:
     return pq.read_table(path)
   except FileNotFoundError as e:
     raise errors.InputError(f"{path}: there is no such file") from e
-  except (OSError, pa.ArrowException) as e:
+  except (OSError, UnicodeDecodeError, pa.ArrowException) as e:
     raise errors.InputError(f"{path}: no Parquet file: {e}") from e
 
 

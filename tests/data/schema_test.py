@@ -136,6 +136,7 @@ def test_a_missing_file_is_named(tmp_path):
   [
     ("x = " + "[" * 5000, "not a TOML file"),
     ("x = " + "9" * 5000, "not a TOML file"),
+    ("x." * 60_000, "not a TOML file: a line of more than 10,000 letters"),
     (GOOD.replace("= 14", f"= 1{'0' * 400}"), "window_days: expected float"),
     (GOOD.replace("sku_id", "n" * 101), "a name of 1 to 100 letters"),
   ],

@@ -45,7 +45,7 @@ def estimated_size(path: pathlib.Path) -> Size:
   if path.suffix == ".parquet":
     try:
       metadata = pq.read_metadata(path)
-    except (OSError, pa.ArrowException) as e:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as e:
       raise errors.InputError(f"{path}: cannot be read: {e}") from e
     groups = range(metadata.num_row_groups)
     total = sum(metadata.row_group(i).total_byte_size for i in groups)

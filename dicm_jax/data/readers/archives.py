@@ -5,7 +5,6 @@ Links, devices and folders are passed over.
 """
 
 from collections.abc import Iterator
-import contextlib
 import gzip
 import pathlib
 import tarfile
@@ -65,38 +64,32 @@ class _Bounded:
       )
 
 
-@contextlib.contextmanager
-def opened(path: pathlib.Path) -> Iterator[tarfile.TarFile]:
-  """Opens a tar file, plain or of gzip.
+def members(
+  path: pathlib.Path,
+) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+  """All entries of a tar file, plain or of gzip, and the open file, in order.
 
-  Raises:
-    One of `DAMAGED`.
-  """
-  with path.open("rb") as plain:
-    packed = plain.read(2) == b"\x1f\x8b"
-    plain.seek(0)
-    end = FREE + RATIO * path.stat().st_size
-    file = gzip.GzipFile(fileobj=plain) if packed else plain
-    with tarfile.TarFile(fileobj=_Bounded(file, end)) as archive:  # pyright: ignore[reportArgumentType]
-      yield archive
-
-
-def members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-  """All entries in order; each can be read until the next is asked for.
+  An entry can be read until the next one is asked for.
 
   Raises:
     One of `DAMAGED`; ReadError where no end is marked, or a header is damaged:
       tarfile takes either for the end.
   """
-  last = -1
-  while (member := archive.next()) is not None:
-    if archive.offset <= last:
-      raise tarfile.ReadError("an entry that ends before it begins")
-    last = archive.offset
-    archive.members = []  # Else it remembers millions of them. # pyright: ignore[reportAttributeAccessIssue]
-    yield member
-  block = archive.fileobj.last  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
-  if len(block) < tarfile.BLOCKSIZE:
-    raise tarfile.ReadError("no mark of the end")
-  if any(block):
-    raise tarfile.ReadError("a damaged header")
+  with path.open("rb") as plain:
+    packed = plain.read(2) == b"\x1f\x8b"
+    plain.seek(0)
+    end = FREE + RATIO * path.stat().st_size
+    bounded = _Bounded(gzip.GzipFile(fileobj=plain) if packed else plain, end)
+    last = -1
+    with tarfile.TarFile(fileobj=bounded) as archive:  # pyright: ignore[reportArgumentType]
+      while (member := archive.next()) is not None:
+        if archive.offset <= last:
+          raise tarfile.ReadError("an entry that ends before it begins")
+        last = archive.offset
+        # Else it remembers millions of them.
+        archive.members = []  # pyright: ignore[reportAttributeAccessIssue]
+        yield archive, member
+    if len(bounded.last) < tarfile.BLOCKSIZE:
+      raise tarfile.ReadError("no mark of the end")
+    if any(bounded.last):
+      raise tarfile.ReadError("a damaged header")

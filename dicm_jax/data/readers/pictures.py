@@ -173,12 +173,11 @@ class Tar:
     for path in self._paths:
       last = "the beginning"
       try:
-        with archives.opened(path) as archive:
-          for member in archives.members(archive):
-            last = repr(member.name)
-            name = member.name.lower()
-            if member.isfile() and name.endswith(SUFFIXES):
-              yield path, archive, member
+        for archive, member in archives.members(path):
+          last = repr(member.name)
+          name = member.name.lower()
+          if member.isfile() and name.endswith(SUFFIXES):
+            yield path, archive, member
       except archives.DAMAGED as e:
         what = f"damaged or cut short tar file: {' '.join(str(e).split())}"
         bad.report(path, f"after {last}", what)
@@ -241,7 +240,7 @@ def open_parquet(path: pathlib.Path) -> pq.ParquetFile:
   """
   try:
     return pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
-  except (OSError, pa.ArrowException) as e:
+  except (OSError, UnicodeDecodeError, pa.ArrowException) as e:
     raise errors.InputError(f"{path}: cannot be read: {e}") from e
 
 
@@ -271,7 +270,7 @@ def batches(
   """
   try:
     yield from open_parquet(path).iter_batches(rows, columns=columns)
-  except (OSError, pa.ArrowException) as e:
+  except (OSError, UnicodeDecodeError, pa.ArrowException) as e:
     raise errors.InputError(f"{path}: cannot be read: {e}") from e
 
 

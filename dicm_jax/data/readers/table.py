@@ -222,13 +222,18 @@ def _decoded(path, lines, block: pa.Table, bad: source.Bad) -> Block:
     column = block.column(i)
     if pa.types.is_dictionary(column.type):
       column = column.cast(column.type.value_type)
+    if values.is_list(column.type):
+      column.validate(full=True)
+    if pa.types.is_string(column.type):  # Parquet looks at no letter of it.
+      column = column.cast(pa.binary())
     if _is_text(column.type):
+      encoded = column
       try:
         column = column.cast(pa.string())
       except pa.ArrowInvalid:
         column, found = _valid(column.combine_chunks())
         for row in np.flatnonzero(right & ~found).tolist():
-          value = block[name][row].as_py()
+          value = encoded[row].as_py()
           what = f"field {name!r}: expected UTF-8 text, found {value[:60]!r}"
           bad.report(path, int(lines[row]), what)
         right &= found

@@ -39,17 +39,19 @@ def infer(path: pathlib.Path) -> schema_lib.Schema:
       f"{path}: expected samples, found none{'; ' if wrong else ''}"
       + "".join(wrong[:1])
     )
+  times = [line.time for line in lines] + _last_time(path)
   try:
-    fields = _fields(lines)
+    return _proposed(lines, times)
   except errors.InputError as e:
     raise errors.InputError(f"{path}: {e}; write a schema") from e
+
+
+def _proposed(lines: list[xdl.Parsed], times: list[int]) -> schema_lib.Schema:
+  fields = _fields(lines)
   if not any(f.kind in schema_lib.ID_KINDS for f in fields):
-    raise errors.InputError(
-      f"{path}: found no feature of ids; write a schema that names one"
-    )
-  times = [line.time for line in lines]
+    raise errors.InputError("found no feature of ids")
   return schema_lib.Schema(
-    log=_labels(lines), feature=fields, split=_split(times + _last_time(path))
+    log=_labels(lines), feature=fields, split=_split(times)
   )
 
 

@@ -531,3 +531,18 @@ def test_a_type_that_nothing_can_show_is_named(tmp_path, name):
   pq.write_table(found.set_column(place, name, column), path)
   with pytest.raises(errors.InputError, match=rf"l\.parquet: column '{name}'"):
     read(path)
+
+
+@pytest.mark.parametrize("name", ["uid", "likes"])
+def test_text_of_parquet_that_is_none_is_named(tmp_path, name):
+  path = save(tmp_path / "l.parquet", [ROWS[0], ROWS[1] | {"likes": "c"}])
+  found = pq.read_table(path)
+  broken = pa.array([b"a", b"\xff"]).view(pa.string())
+  if name == "likes":
+    ends = pa.array([0, 1, 2], pa.int32())
+    broken = pa.ListArray.from_arrays(ends, broken)
+  place = found.column_names.index(name)
+  pq.write_table(found.set_column(place, name, broken), path)
+  message = "line 2: field 'uid'" if name == "uid" else "Invalid UTF8"
+  with pytest.raises(errors.InputError, match=message):
+    read(path)

@@ -432,3 +432,10 @@ def test_a_folder_in_place_of_records_is_named(folder):
   (folder / "data.0").mkdir()
   with pytest.raises(errors.InputError, match=r"data\.0: expected a file"):
     records_of(folder)
+
+
+def test_a_schema_that_cannot_be_is_named_by_file(tmp_path):
+  line = LINE.replace("ad0@0.7;", "ad0@0.7;other_img@2;")
+  (tmp_path / "s.txt").write_text(line + "\n")
+  with pytest.raises(errors.InputError, match=r"s\.txt: expected at most one"):
+    xdl_infer.infer(tmp_path / "s.txt")
