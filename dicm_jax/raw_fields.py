@@ -18,6 +18,13 @@ DENSE = "numbers"
 """Name of a side's numbers where the data set has none for them."""
 
 
+_SIDES: dict[str, fields_lib.Side] = {
+  "user": "user",
+  "ad": "ad",
+  "context": "context",
+}
+
+
 class Raw(NamedTuple):
   """Fields, and the values of those that have a vocabulary."""
 
@@ -80,6 +87,7 @@ def _id_field(
     field = schema.field(feature.past_of or feature.name)
     many = bool(feature.past_of) or field.kind in schema_lib.LISTS
     kind = "vocabulary" if feature.name in values else "hash"
+  many = many or weighted
   return fields_lib.IdField(
     name=feature.name,
     side=side,
@@ -119,7 +127,7 @@ def _named(
       deviation = [0.0] * found.width
     return fields_lib.DenseField(
       name=found.name,
-      side=found.side,
+      side=_SIDES[found.side],
       mean=tuple(scale["mean"]),
       deviation=tuple(deviation),
     )
@@ -140,5 +148,9 @@ def _unnamed(log: click_log.ClickLog) -> tuple[fields_lib.DenseField, ...]:
       deviation=(0.0,) * numbers.shape[1],
     )
 
-  sides = (("user", log.user_dense), ("ad", log.ad_dense))
-  return tuple(field(s, n) for s, n in sides if n is not None and n.shape[1])
+  made = []
+  if log.user_dense is not None and log.user_dense.shape[1]:
+    made.append(field("user", log.user_dense))
+  if log.ad_dense is not None and log.ad_dense.shape[1]:
+    made.append(field("ad", log.ad_dense))
+  return tuple(made)

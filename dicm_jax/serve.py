@@ -73,12 +73,12 @@ def define_flags() -> None:
   number("port", 8000, "Port to listen on.", 0, 65535)
   flags.DEFINE_string("engine", "auto", "auto, numpy or artifact.")
   real("watch_s", 2.0, "Seconds between looks for a new bundle; 0: none.", 0.0)
-  number("max_body_bytes", _LIMITS.body_bytes, "Of a request's body.")
-  number("max_candidates", _LIMITS.candidates, "Ads of a request.")
-  number("max_list_length", _LIMITS.list_length, "Values of a list.")
-  real("timeout_s", _LIMITS.timeout_s, "Seconds for a request.")
-  number("max_waiting", _LIMITS.waiting, "Requests in flight.")
-  number("max_batch", _LIMITS.batch, "Requests that are scored together.")
+  number("max_body_bytes", _LIMITS.body_bytes, "Of a request's body.", 1)
+  number("max_candidates", _LIMITS.candidates, "Ads of a request.", 1)
+  number("max_list_length", _LIMITS.list_length, "Values of a list.", 1)
+  real("timeout_s", _LIMITS.timeout_s, "Seconds for a request.", 0.001)
+  number("max_waiting", _LIMITS.waiting, "Requests in flight.", 1)
+  number("max_batch", _LIMITS.batch, "Requests that are scored together.", 1)
   real("window_ms", 1e3 * _LIMITS.window_s, "Wait for others to join.", 0.0)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import fastapi
 from fastapi import responses
 import numpy as np
+import starlette.requests
 
 from dicm_jax import errors
 from dicm_jax.serving import request_reader, telemetry
@@ -99,6 +100,8 @@ async def _answer(server: server_lib.Server, request: fastapi.Request) -> bytes:
     raise _Refused(504, f"no answer within {limits.timeout_s} s") from e
   except request_reader.RequestError as e:
     raise _Refused(422, str(e)) from e
+  except starlette.requests.ClientDisconnect as e:
+    raise _Refused(400, "body: cut off") from e
   except _Refused:
     raise
   except Exception as e:
@@ -121,7 +124,7 @@ async def _body(request: fastapi.Request, most: int) -> bytes:
   """The whole body, unless there is too much of it."""
   too_large = _Refused(413, f"body: expected at most {most} bytes")
   said = request.headers.get("content-length", "0")
-  if not said.isdecimal() or int(said) > most:
+  if not said.isdecimal() or len(said) > 18 or int(said) > most:
     raise too_large
   body = bytearray()
   async for chunk in request.stream():

@@ -88,17 +88,17 @@ class ArtifactScorer:
     """The smallest size of the ladder that a log fits in, or its own."""
     lists = [*log.user_ids.values(), *log.ad_lists.values()]
     lists.append(log.behaviour_images)
-    need = Sizes(
-      samples=log.num_samples,
-      groups=log.num_groups + 1,  # Padding may count as one.
-      entries=max(int(one.lengths.max(initial=0)) for one in lists),
+    need = (
+      log.num_samples,
+      log.num_groups + 1,  # Padding may count as one.
+      max(int(one.lengths.max(initial=0)) for one in lists),
     )
-    wanted = dataclasses.astuple(need)
     for sizes in self._ladder:
       there = dataclasses.astuple(sizes)
-      if all(a <= b for a, b in zip(wanted, there, strict=True)):
+      if all(a <= b for a, b in zip(need, there, strict=True)):
         return sizes
-    return need
+    samples, groups, entries = map(room_lib.rung, need)
+    return Sizes(samples=samples, groups=groups, entries=entries)
 
   def _room(self, sizes: Sizes) -> room_lib.Capacities:
     """Room for each ragged array of a batch, see `room.sizes_of`."""
@@ -128,6 +128,8 @@ class ArtifactScorer:
     for number, name in enumerate(fields):
       room[net_inputs.entries(number)] = room[f"ids.{name}"]
     return {
-      name: np.zeros([room.get(d, d) for d in spec.shape], spec.dtype)
+      name: np.zeros(
+        [d if isinstance(d, int) else room[d] for d in spec.shape], spec.dtype
+      )
       for name, spec in self._specs.items()
     }

@@ -29,5 +29,5 @@ class Limits:
       value = getattr(self, field.name)
       if value < 0 or (field.name != "window_s" and value == 0):
         raise errors.InputError(
-          f"--{field.name}: expected more than 0, found {value}"
+          f"limits.{field.name}: expected more than 0, found {value}"
         )

@@ -104,11 +104,9 @@ def _cut(lists: click_log.Jagged, keep: slice) -> click_log.Jagged:
 
 def _end_to_end(lists: list[click_log.Jagged]) -> click_log.Jagged:
   lengths = np.concatenate([one.lengths for one in lists])
-  weights = None
-  if lists[0].weights is not None:
-    weights = np.concatenate([one.weights for one in lists])
+  weights = [one.weights for one in lists if one.weights is not None]
   return click_log.Jagged(
     np.concatenate([one.values for one in lists]),
     np.concatenate([[0], np.cumsum(lengths)]),
-    weights,
+    np.concatenate(weights) if weights else None,
   )

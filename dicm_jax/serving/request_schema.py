@@ -17,6 +17,7 @@ MAX_TEXT = 512
 MAX_NUMBER = 1e30
 """Larger numbers overflow in the network."""
 
+_dict_of: Any = TypedDict  # Of keys that a bundle says.
 _STRICT = pydantic.ConfigDict(
   extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
 )
@@ -63,7 +64,7 @@ def adapter(fields: fields_lib.Fields, limits: Limits) -> pydantic.TypeAdapter:
 
 def _typed(name: str, keys: dict[str, Any]) -> Any:
   """A dict of these keys, none of which must be there."""
-  made = TypedDict(name, keys, total=False)
+  made = _dict_of(name, keys, total=False)
   made.__pydantic_config__ = _STRICT
   return made
 
@@ -74,7 +75,8 @@ def _ids(fields: list[fields_lib.IdField], name: str, limits: Limits) -> Any:
 
 def _id(field: fields_lib.IdField, limits: Limits) -> Any:
   """The values of a feature; null is an unknown one."""
-  value: Any = (int if field.values == "rows" else _Text) | None
+  known: Any = int if field.values == "rows" else _Text
+  value = known | None
   if field.weighted:
     entry = {"value": Required[value], "weight": Required[_Number]}
     value = _typed(f"Weighted_{field.name}", entry)

@@ -57,8 +57,9 @@ class Rows:
     self._number = rows
 
   def row(self, value: Value | None) -> int:
-    known = isinstance(value, int) and 0 <= value < self._number
-    return int(value) if known else UNKNOWN
+    if not isinstance(value, int) or not 0 <= value < self._number:
+      return UNKNOWN
+    return value
 
   def value(self, row: int) -> Value | None:
     return row

@@ -19,10 +19,8 @@ JSON = {"content-type": "application/json"}
 def serve(
   folder: pathlib.Path, engine: str = "auto", **limits
 ) -> server_lib.Server:
-  # Tests run beside others, on few cores.
-  return server_lib.Server(
-    folder, engine, Limits(**{"timeout_s": 60.0} | limits)
-  )
+  given = {"timeout_s": 60.0} | limits  # Few cores, and others on them.
+  return server_lib.Server(folder, engine, Limits(**given))
 
 
 def with_client(

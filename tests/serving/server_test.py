@@ -140,5 +140,5 @@ def test_bundle_whose_example_is_refused_is_not_served(made):
 
 
 def test_limit_that_lets_nothing_pass_is_refused():
-  with pytest.raises(errors.InputError, match="--candidates: expected more"):
+  with pytest.raises(errors.InputError, match=r"limits\.candidates: expected"):
     Limits(candidates=0)
