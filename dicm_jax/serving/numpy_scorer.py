@@ -108,11 +108,8 @@ class NumpyScorer:
     group = views.group
     ad = self._ad_side(views)
     parts: list[Part] = [(ad, None), (self._user_side(views), group)]
-    ad_image = self._as_ad[views.log.ad_image[views.samples]]
-    if self._sees_ad:
-      parts.append((ad_image, None))
-    if self._sees_behaviours:
-      parts += self._behaviours(views, ad, ad_image)
+    if self._sees_ad or self._sees_behaviours:
+      parts += self._pictures(views, ad)
     outputs = self._net(parts)
     if outputs.shape[1] == 1:
       return numpy_layers.sigmoid(outputs[:, 0])
@@ -151,6 +148,14 @@ class NumpyScorer:
     if lists.weights is not None:
       vectors = vectors * lists.weights[span, None]
     return reduced(np.add, vectors, offsets)
+
+  def _pictures(self, views: _Views, ad) -> list[Part]:
+    """The ads' pictures, and the behaviours' joined."""
+    ad_image = self._as_ad[views.log.ad_image[views.samples]]
+    parts: list[Part] = [(ad_image, None)] if self._sees_ad else []
+    if self._sees_behaviours:
+      parts += self._behaviours(views, ad, ad_image)
+    return parts
 
   def _behaviours(self, views: _Views, ad, ad_image) -> list[Part]:
     """The behaviours joined, as parts of the network's input."""
