@@ -47,6 +47,8 @@ from dicm_jax.serving import fields as fields_lib
 
 EXAMPLES = 200
 """Page views among which the example is looked for."""
+EXAMPLE_ADS, EXAMPLE_LIST = 20, 50
+"""Candidates of the example, and values of its lists, at most."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,6 +141,7 @@ def _write(folder: pathlib.Path, made: Exported, dtype: str) -> dict[str, Any]:
   found = artifact_scorer.ArtifactScorer(bundle)(log)
   about["scored"] = _scored(log.label, made.scored.probability, found)
   request = example.request_of(bundle, log, _telling(log))
+  request["candidates"] = request["candidates"][:EXAMPLE_ADS]
   files.write_json(folder / bundle_lib.EXAMPLE, request)
   (folder / bundle_lib.CARD).write_text(model_card.text(about))
   return _write_manifest(folder, about)
@@ -150,7 +153,9 @@ def _write_vectors(folder: pathlib.Path, made: Exported, dtype: str) -> None:
   for field in made.raw.fields.ids:
     begin, end = end, end + field.rows
     columns = {
-      "feature": pa.array([field.name] * field.rows).dictionary_encode(),
+      "feature": pa.DictionaryArray.from_arrays(
+        np.zeros(field.rows, np.int8), [field.name]
+      ),
       "row": pa.array(np.arange(field.rows)),
     }
     if field.name in made.raw.values:
@@ -234,9 +239,12 @@ def _scored(label, full, found) -> dict[str, float | None]:
 
 
 def _telling(log) -> int:
-  """A page view with as much of a history as any of the first ones."""
+  """A page view with a history, but not too long a one to read."""
   lists = [log.behaviour_images, *log.user_ids.values()]
-  return int(np.argmax(sum(one.lengths[:EXAMPLES] for one in lists)))
+  longest = np.max([one.lengths[:EXAMPLES] for one in lists], axis=0)
+  if longest.min() > EXAMPLE_LIST:
+    return int(np.argmin(longest))
+  return int(np.argmax(np.where(longest > EXAMPLE_LIST, -1, longest)))
 
 
 def _write_manifest(
