@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dicm_jax import errors
+from dicm_jax.data import sample
 from dicm_jax.serving import numpy_scorer
 from tests.serving import bundles
 
@@ -99,3 +100,11 @@ def test_bundle_is_read_and_scored_without_jax(made):
     timeout=120,
   )
   assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_test_split_of_the_sample_scores_as_evaluation_does(
+  tmp_path, monkeypatch
+):
+  data = sample.generate(seed=0).dataset
+  assert_scores(bundles.make(tmp_path, monkeypatch, data=data))
