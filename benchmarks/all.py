@@ -49,6 +49,7 @@ BENCHMARKS = (
   "scaling",
   "weak_scaling",
   "table2",
+  "serve_load",
 )
 """Modules of benchmarks/ with their arguments."""
 

@@ -3,7 +3,7 @@
 Reproduces in kind the pre-rank model of "Image Matters" (section 4.4).
 
   python -m dicm_jax.main --config=configs/prerank.py --workdir=runs/prerank
-  python -m dicm_jax.export --workdir=runs/prerank --out=runs/prerank_vectors
+  python -m dicm_jax.export --workdir=runs/prerank --out=vectors --towers
 
 The second writes the vectors of ads and page views. See docs/results.md for
 what to expect beside configs/quickstart.py, whose net sees both sides at once.

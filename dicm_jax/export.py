@@ -1,33 +1,27 @@
-"""The vectors of a pre-rank model, to rank ads by inner products; a command.
+"""A trained run as a folder that scores without it: a bundle; a command.
 
-python -m dicm_jax.export --workdir=runs/a --out=vectors [--mesh=2x4]
+python -m dicm_jax.export --workdir=runs/a --out=bundle [--dtype=float16]
+  [--mesh=2x4]
+python -m dicm_jax.export --workdir=runs/prerank --out=vectors --towers
 
-Writes a new folder, all of it or nothing:
-
-  ads.parquet: a row for each distinct ad of the test split. `ids.F`: row of
-    feature F's id, or a list of rows, with `weights.F` where it has weights;
-    `dense`: its numbers; `image`: the picture's name, null without one;
-    `vector`: the ad tower's.
-  users.parquet: a row for each page view of the test split, in its order.
-    `user`; `time` in milliseconds since 1970, null if unknown; `vector`: the
-    user tower's.
-  export.json: what the vectors are of, and each file's SHA-256.
-
-The logit of a click is the inner product of the two vectors. The ad tower reads
-what is of the impression as well (position, hour), so ads that differ in that
-alone are several rows.
-Source: "Image Matters", https://arxiv.org/abs/1711.06505, section 4.4.
+The first writes a new folder, all of it or nothing: the vectors of all ids and
+pictures, the network as an artifact of `jax.export` and as plain parameters,
+what requests call things, and a model card; docs/serving.md has it leaf by
+leaf. It scores the test split by what it wrote, and says what that costs. The
+second writes the vectors of a pre-rank model's two towers, see `towers`.
 """
 
+import dataclasses
+import importlib.metadata
 import pathlib
 from typing import Any
 
 from absl import app, flags
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float
 import numpy as np
 import pyarrow as pa
+from safetensors import numpy as arrays
 
 from dicm_jax import (
   any_config,
@@ -35,158 +29,262 @@ from dicm_jax import (
   config_tree,
   errors,
   evaluate,
+  experiment,
+  metrics,
+  model_card,
+  net_export,
   out_folder,
+  raw_fields,
   restore,
+  row_vectors,
+  towers,
 )
-from dicm_jax import config as config_lib
-from dicm_jax.data import ads, click_log, files
-from dicm_jax.model import nets, prerank
-from dicm_jax.model.inputs import Inputs
+from dicm_jax import state as state_lib
+from dicm_jax.data import files, quantise
+from dicm_jax.serving import artifact_scorer, example, net_inputs, vector_table
+from dicm_jax.serving import bundle as bundle_lib
+from dicm_jax.serving import fields as fields_lib
 
-ADS, USERS, ABOUT = "ads.parquet", "users.parquet", "export.json"
+EXAMPLES = 200
+"""Page views among which the example is looked for."""
+EXAMPLE_ADS, EXAMPLE_LIST = 20, 50
+"""Candidates of the example, and values of its lists, at most."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Exported:
+  """What of a run goes into its bundle."""
+
+  restored: restore.Restored
+  raw: raw_fields.Raw
+  ids: Float[np.ndarray, "R D"]
+  images: Float[np.ndarray, "I E"]
+  scored: evaluate.Scored
+
+  @property
+  def x(self) -> experiment.Experiment:
+    return self.restored.x
+
+  @property
+  def state(self) -> state_lib.State:
+    return self.restored.state
+
+  @property
+  def widths(self) -> dict[str, int]:
+    return {"ids": self.ids.shape[1], "images": self.images.shape[1]}
 
 
 def export_run(
-  workdir: pathlib.Path, out: pathlib.Path, mesh: str = ""
+  workdir: pathlib.Path,
+  out: pathlib.Path,
+  mesh: str = "",
+  dtype: str = "float32",
 ) -> dict[str, Any]:
-  """Writes the vectors that a run's newest checkpoint gives the test split.
+  """Writes the bundle of a run's newest checkpoint.
 
   Args:
     workdir: the run's folder.
     out: an empty folder, or none yet.
     mesh: "WxS", worker x server devices; "" takes the run's own.
+    dtype: of the vectors, one of quantise.DTYPES.
 
   Returns:
-    What export.json says.
+    The manifest; of several processes the first's.
 
   Raises:
-    InputError: as `restore.restore`; the model has no towers; or the folder
-      holds files or cannot be written.
+    InputError: as `restore.restore`; no such dtype; or the folder holds files
+      or cannot be written.
   """
   # What can be wrong is told before the restoring takes minutes.
   given = restore.read_config(workdir, mesh)
-  _check_model(any_config.clicks_only(given, f"{workdir}"))
+  any_config.clicks_only(given, f"{workdir}")
+  if dtype not in quantise.DTYPES:
+    raise errors.unknown_name("--dtype", dtype, quantise.DTYPES)
   out_folder.check_free(out)
-  config, x, state = restore.restore(workdir, mesh)
-  log = x.data.test
-  vectors = evaluate.predict(x, state, log, both_towers)
-  tables = {
-    ADS: ad_table(x.data, log, vectors[:, 0]),
-    USERS: user_table(log, vectors[:, 1]),
-  }
-  about = {
-    "config_digest": config_tree.digest(config),
-    "step": int(state.step),
-    "weights_notice": x.weights_notice,
-    "width": vectors.shape[2],
-  }
-  if x.data.notice:
-    about["data_notice"] = x.data.notice
+  made = _exported(restore.restore(workdir, mesh))
   # Of several processes each has all the vectors, and one writes them.
-  return _write(out, tables, about) if jax.process_index() == 0 else about
-
-
-def both_towers(
-  net: nets.Net,
-  ids: Float[Array, "U D"],
-  images: Float[Array, "V E"],
-  inputs: Inputs,
-) -> Float[Array, "b 2 T"]:
-  """For each sample the ad's vector and its page view's."""
-  assert isinstance(net, prerank.PreRank)
-  of_ads, of_users = net.towers(ids, images, inputs)
-  return jnp.stack([of_ads, of_users[inputs.group]], axis=1)
-
-
-def ad_table(
-  data: click_log.Dataset,
-  log: click_log.ClickLog,
-  vectors: Float[np.ndarray, "n T"],
-) -> pa.Table:
-  """Rows of ads.parquet, in the order of their first impressions."""
-  first = ads.first_samples(log)
-  columns = {f"ids.{k}": pa.array(v[first]) for k, v in log.ad_ids.items()}
-  for name, lists in log.ad_lists.items():
-    columns[f"ids.{name}"] = _lists(lists, lists.values, first)
-    if lists.weights is not None:
-      columns[f"weights.{name}"] = _lists(lists, lists.weights, first)
-  if log.ad_dense is not None:
-    columns["dense"] = _matrix(log.ad_dense[first])
-  names = [_image_name(data, row) for row in log.ad_image[first].tolist()]
-  columns["image"] = pa.array(names, pa.string())
-  columns["vector"] = _matrix(vectors[first])
-  return pa.table(columns)
-
-
-def user_table(
-  log: click_log.ClickLog, vectors: Float[np.ndarray, "n T"]
-) -> pa.Table:
-  """Rows of users.parquet, in the order of the page views."""
-  first = np.searchsorted(log.group, np.arange(log.num_groups))
-  time = pa.nulls(log.num_groups) if log.time is None else pa.array(log.time)
-  return pa.table(
-    {
-      "user": pa.array(log.user),
-      "time": time.cast(pa.int64()),
-      "vector": _matrix(vectors[first]),
-    }
-  )
-
-
-def _image_name(data: click_log.Dataset, row: int) -> str | None:
-  if row == data.no_image or not data.image_names:
-    return None
-  return data.image_names[row]
-
-
-def _lists(
-  lists: click_log.Jagged, numbers: np.ndarray, keep: Int[np.ndarray, " A"]
-) -> pa.Array:
-  whole = pa.LargeListArray.from_arrays(
-    pa.array(lists.offsets, pa.int64()), pa.array(numbers)
-  )
-  return whole.take(pa.array(keep))
-
-
-def _matrix(rows: Float[np.ndarray, "A K"]) -> pa.Array:
-  flat = pa.array(np.ascontiguousarray(rows, np.float32).reshape(-1))
-  return pa.FixedSizeListArray.from_arrays(flat, rows.shape[1])
-
-
-def _check_model(config: config_lib.Config) -> None:
-  if config.model.name != "prerank":
-    raise errors.InputError(
-      "expected model.name='prerank', whose ads and users have vectors of "
-      f"their own; found {config.model.name!r}"
-    )
-
-
-def _write(
-  out: pathlib.Path, tables: dict[str, pa.Table], about: dict[str, Any]
-) -> dict[str, Any]:
-  """Fills a folder beside `out`, then gives it that name."""
+  if jax.process_index():
+    return {}
   with out_folder.filling(out) as folder:
-    for name, table in tables.items():
-      files.write_parquet(folder / name, table)
-    about = about | {
-      "files": {
-        name: {"rows": table.num_rows, "sha256": files.digest(folder / name)}
-        for name, table in tables.items()
-      }
+    return _write(folder, made, dtype)
+
+
+def _exported(restored: restore.Restored) -> Exported:
+  config, x, state = restored
+  raw = raw_fields.of(x.data, x.layout, config.data.path, config.model.sees_ad)
+  ids = row_vectors.of_ids(x, state)
+  images = np.zeros((1, config.model.image_vector), np.float32)
+  if raw.fields.image_rows:
+    images = row_vectors.of_images(x, state)
+  scored = evaluate.evaluate(x, state, config)
+  return Exported(
+    restored=restored, raw=raw, ids=ids, images=images, scored=scored
+  )
+
+
+def _write(folder: pathlib.Path, made: Exported, dtype: str) -> dict[str, Any]:
+  _write_vectors(folder, made, dtype)
+  x, state = made.x, made.state
+  specs = net_inputs.specs(made.raw.fields, made.widths)
+  artifact = net_export.serialised(x.program, state, specs)
+  (folder / bundle_lib.NET).write_bytes(artifact)
+  _write_arrays(
+    folder / bundle_lib.PARAMETERS, row_vectors.named(state.dense["net"])
+  )
+  if made.raw.fields.image_rows:
+    _write_arrays(folder / bundle_lib.LAYERS, _image_layers(state))
+  about = _about(made, dtype, specs)
+  _write_manifest(folder, about)
+  # What was written is read back, and has to do all the rest.
+  bundle = bundle_lib.read(folder)
+  log = x.data.test
+  found = artifact_scorer.ArtifactScorer(bundle)(log)
+  about["scored"] = _scored(log.label, made.scored.probability, found)
+  request = example.request_of(bundle, log, _telling(log))
+  request["candidates"] = request["candidates"][:EXAMPLE_ADS]
+  files.write_json(folder / bundle_lib.EXAMPLE, request)
+  (folder / bundle_lib.CARD).write_text(model_card.text(about))
+  return _write_manifest(folder, about)
+
+
+def _write_vectors(folder: pathlib.Path, made: Exported, dtype: str) -> None:
+  """A file for each feature, and one for the pictures."""
+  end = 0
+  for field in made.raw.fields.ids:
+    begin, end = end, end + field.rows
+    columns = {
+      "feature": pa.DictionaryArray.from_arrays(
+        np.zeros(field.rows, np.int8), [field.name]
+      ),
+      "row": pa.array(np.arange(field.rows)),
     }
-    files.write_json(folder / ABOUT, about)
-  return about
+    if field.name in made.raw.values:
+      values = [None, *made.raw.values[field.name]]
+      columns["value"] = pa.array(values, pa.string())
+    path = folder / bundle_lib.ids_file(field.name)
+    vector_table.write(path, columns, made.ids[begin:end], dtype)
+  rows = made.raw.fields.image_rows
+  if rows:
+    keys = made.x.data.image_names
+    columns = {
+      "key": pa.array(keys, pa.string()),
+      "row": pa.array(np.arange(rows)),
+    }
+    about = {
+      "encoder": f"{made.restored.config.image.backbone}, trained layers",
+      "digest": made.x.encoder_digest,
+    }
+    path = folder / bundle_lib.IMAGES
+    vector_table.write(path, columns, made.images, dtype, about)
+
+
+def _write_arrays(path: pathlib.Path, named: dict[str, np.ndarray]) -> None:
+  path.write_bytes(arrays.save(named))
+
+
+def _image_layers(state: state_lib.State) -> dict[str, np.ndarray]:
+  """All that turns an image's frozen features, or a title, into its vector."""
+  return row_vectors.named(
+    {
+      "layers": state.dense["embed"],
+      "standard": state.standard._asdict() if state.standard else {},
+    }
+  )
+
+
+def _about(made: Exported, dtype: str, specs) -> dict[str, Any]:
+  """The manifest, but for what comes of reading the bundle."""
+  config, x = made.restored.config, made.x
+  return {
+    "format": bundle_lib.FORMAT,
+    "dicm_jax": importlib.metadata.version("dicm_jax"),
+    "jax": jax.__version__,
+    "config": dataclasses.asdict(config),
+    "config_digest": config_tree.digest(config),
+    "step": int(made.state.step),
+    "dtype": dtype,
+    "widths": made.widths,
+    "fields": fields_lib.to_dict(made.raw.fields),
+    "inputs": {
+      name: {"shape": list(spec.shape), "dtype": spec.dtype}
+      for name, spec in specs.items()
+    },
+    "platforms": list(net_export.PLATFORMS),
+    "encoder": {
+      "name": config.image.backbone,
+      "mode": config.image.mode,
+      "digest": x.encoder_digest,
+      "width": x.feature_width,
+    },
+    "weights_notice": x.weights_notice,
+    "data_notice": x.data.notice,
+    "data_digest": x.data.digest,
+    "splits": {
+      name: {"samples": log.num_samples, "page_views": log.num_groups}
+      for name, log in (("train", x.data.train), ("test", x.data.test))
+    },
+    "figures": made.scored.figures,
+  }
+
+
+def _scored(label, full, found) -> dict[str, float | None]:
+  """What the bundle makes of the test split, beside what the run makes."""
+  before, after = metrics.auc(label, full), metrics.auc(label, found)
+  return {
+    "auc_of_run": metrics.or_none(before),
+    "auc_of_bundle": metrics.or_none(after),
+    "auc_lost": metrics.or_none(before - after),
+    "largest_difference": float(np.abs(found - full).max()),
+  }
+
+
+def _telling(log) -> int:
+  """A page view with a history, but not too long a one to read."""
+  lists = [log.behaviour_images, *log.user_ids.values()]
+  longest = np.max([one.lengths[:EXAMPLES] for one in lists], axis=0)
+  if longest.min() > EXAMPLE_LIST:
+    return int(np.argmin(longest))
+  return int(np.argmax(np.where(longest > EXAMPLE_LIST, -1, longest)))
+
+
+def _write_manifest(
+  folder: pathlib.Path, about: dict[str, Any]
+) -> dict[str, Any]:
+  """Lists the folder's files; returns the manifest."""
+  paths = sorted(path for path in folder.rglob("*") if path.is_file())
+  manifest = about | {
+    "files": {
+      path.relative_to(folder).as_posix(): {
+        "bytes": path.stat().st_size,
+        "sha256": files.digest(path),
+      }
+      for path in paths
+      if path.name != bundle_lib.MANIFEST
+    }
+  }
+  files.write_json(folder / bundle_lib.MANIFEST, manifest)
+  return manifest
+
+
+def _run(values: flags.FlagValues) -> dict[str, Any]:
+  """What the command prints."""
+  workdir, out = pathlib.Path(values.workdir), pathlib.Path(values.out)
+  if values.towers:
+    return towers.export_run(workdir, out, values.mesh)
+  about = export_run(workdir, out, values.mesh, values.dtype)
+  shown = ("config_digest", "step", "dtype", "scored", "files")
+  return {key: about[key] for key in shown if key in about}
 
 
 def main(argv: list[str]) -> None:
   del argv
-  values = flags.FLAGS
   try:
-    command.start(values)
-    workdir, out = pathlib.Path(values.workdir), pathlib.Path(values.out)
-    about = export_run(workdir, out, values.mesh)
+    command.start(flags.FLAGS)
+    about = _run(flags.FLAGS)
   except errors.InputError as e:
     command.fail(e)
+  except errors.NonFiniteError as e:
+    raise SystemExit(f"dicm_jax: {e}") from e
   else:
     command.show(about)
 
@@ -195,5 +293,9 @@ if __name__ == "__main__":
   flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
   flags.DEFINE_string("out", None, "New folder to write.", required=True)
   flags.DEFINE_string("mesh", "", "Worker x server devices, e.g. 2x4.")
+  flags.DEFINE_string(
+    "dtype", "float32", "Of the vectors: float32, float16 or int8."
+  )
+  flags.DEFINE_bool("towers", False, "Write a pre-rank model's two towers.")
   command.define_devices()
   app.run(main, flags_parser=command.parse_flags)

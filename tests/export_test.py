@@ -1,169 +1,144 @@
-"""Exported vectors are all that ranking needs, and come whole or not at all."""
+"""The commands: train, export, serve, ask; each as a user gives it."""
 
-import dataclasses
+import contextlib
 import json
 import os
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from dicm_jax import (
-  checkpoint,
-  config_tree,
-  errors,
-  evaluate,
-  export,
-  restore,
-  workdir,
-)
-from dicm_jax.data import click_log, files
+from dicm_jax import checkpoint, errors, export, restore, workdir
+from dicm_jax.serving import bundle as bundle_lib
 from tests import toy
+from tests.data import logs
 
-OPTIONS = {
-  "model__name": "prerank",
-  "model__aggregator": "sum",
-  "model__activation": "dice",
-}
+ROOT = pathlib.Path(__file__).parents[1]
 
 
-def repeated():
-  """Toy data whose 60 page views show six ads, in three places."""
-  data = toy.dataset()
-  log, n = data.test, data.test.num_samples
-  ad, place = np.arange(n) % 6, np.arange(n) // 6 % 3
-  lengths = (ad + 1) % 3
-  offsets = np.concatenate([[0], np.cumsum(lengths)])
-  test = dataclasses.replace(
-    log,
-    ad_ids={"ad_id": ad + 1, "position": place},
-    ad_lists={
-      "tags": click_log.Jagged(
-        np.repeat(ad, lengths),
-        offsets,
-        np.repeat(ad / 8, lengths).astype(np.float32),
-      )
-    },
-    ad_dense=(ad[:, None] / 4).astype(np.float32),
-    ad_image=ad,
+def command(module, cache, *args):
+  return subprocess.run(
+    [sys.executable, "-m", f"dicm_jax.{module}", *args],
+    capture_output=True,
+    text=True,
+    check=False,
+    cwd=ROOT,
+    env=os.environ | {"XDG_CACHE_HOME": str(cache)},
+    timeout=600,
   )
-  return dataclasses.replace(data, test=test, no_image=5)
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-  """Makes `restore` find a run that a few steps have moved."""
-
-  def make(worker, server):
-    config = toy.values(mesh__worker=worker, mesh__server=server, **OPTIONS)
-    x = toy.build(worker, server, data=repeated(), **OPTIONS)
-    state, _ = toy.run(x, 3)
-    workdir.claim(tmp_path / "run", config)
-    (tmp_path / "run" / checkpoint.FOLDER).mkdir()
-    restored = restore.Restored(config, x, state)
-    monkeypatch.setattr(restore, "restore", lambda *_: restored)
-    return restored
-
-  return make
-
-
-def matrix(table: pa.Table, name: str = "vector"):
-  return np.array(table[name].to_pylist())
-
-
-def keys_of(ads: pa.Table) -> list[list[int]]:
-  """[ad_id, position] of each row."""
-  ids = [matrix(ads, f"ids.{name}") for name in ("ad_id", "position")]
-  return np.stack(ids, axis=1).tolist()
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+  """The folder of a bundle, made by the commands."""
+  at = tmp_path_factory.mktemp("export")
+  data = logs.prepare(logs.job(at / "data", logs.rows()))
+  for module, args in (
+    (
+      "main",
+      [
+        f"--config={ROOT / 'configs/quickstart.py'}",
+        f"--workdir={at / 'run'}",
+        f"--config.data.path={data}",
+        "--config.train.steps=3",
+        "--config.train.batch_size=64",
+      ],
+    ),
+    ("export", [f"--workdir={at / 'run'}", f"--out={at / 'bundle'}"]),
+  ):
+    done = command(module, at, "--cpu_devices=2", *args)
+    assert done.returncode == 0, done.stderr
+  return at / "bundle"
 
 
-@pytest.mark.parametrize(("worker", "server"), [(1, 1), (2, 4)])
-def test_inner_products_are_the_models_logits(tmp_path, run, worker, server):
-  config, x, state = run(worker, server)
-  out = tmp_path / "new" / "vectors"
-  about = export.export_run(tmp_path / "run", out)
-  ads = pq.read_table(out / export.ADS)
-  users = pq.read_table(out / export.USERS)
-  log = x.data.test
-  assert (ads.num_rows, users.num_rows) == (18, log.num_groups)
-  # Each sample finds its ad by what the file says of ads.
-  known = keys_of(ads)
-  wanted = np.stack([*log.ad_ids.values()], axis=1).tolist()
-  shown = [known.index(key) for key in wanted]
-  logits = (matrix(ads)[shown] * matrix(users)[log.group]).sum(axis=1)
-  probability = evaluate.predict(x, state, log)
-  assert np.std(probability) > 1e-3
-  # Sums of ten float32 products.
-  np.testing.assert_allclose(1 / (1 + np.exp(-logits)), probability, atol=1e-5)
-  assert about == json.loads((out / "export.json").read_text())
-  assert about["config_digest"] == config_tree.digest(config)
-  assert (about["step"], about["width"]) == (3, 10)
-  for name, found in about["files"].items():
-    assert found["sha256"] == files.digest(out / name)
-  assert sorted(os.listdir(tmp_path / "new")) == ["vectors"]
+@contextlib.contextmanager
+def serving(folder):
+  with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+  process = subprocess.Popen(
+    [
+      sys.executable,
+      "-m",
+      "dicm_jax.serve",
+      f"--export={folder}",
+      f"--port={port}",
+    ],
+    cwd=ROOT,
+  )
+  try:
+    wait(f"http://127.0.0.1:{port}/health", process)
+    yield f"http://127.0.0.1:{port}"
+  finally:
+    process.terminate()
+    assert process.wait(30) in (0, -15)
 
 
-def test_files_say_what_the_vectors_are_of():
-  data = repeated()
-  log = data.test
-  vectors = np.arange(2.0 * log.num_samples, dtype=np.float32).reshape(-1, 2)
-  ads = export.ad_table(data, log, vectors)
-  np.testing.assert_array_equal(matrix(ads), vectors[:18])
-  assert ads.schema.field("vector").type == pa.list_(pa.float32(), 2)
-  assert ads["image"].to_pylist()[:6] == [f"{i}.png" for i in range(5)] + [None]
-  assert ads["ids.tags"].to_pylist()[:4] == [[0], [1, 1], [], [3]]
-  assert ads["weights.tags"].to_pylist()[:4] == [[0], [0.125] * 2, [], [0.375]]
-  assert ads["dense"].to_pylist()[:3] == [[0], [0.25], [0.5]]
-  users = export.user_table(log, vectors)
-  first = np.flatnonzero(np.diff(log.group, prepend=-1))
-  np.testing.assert_array_equal(matrix(users), vectors[first])
-  assert users["user"].to_pylist() == log.user.tolist()
-  assert users["time"].to_pylist() == log.time.tolist()
-  timeless = export.user_table(dataclasses.replace(log, time=None), vectors)
-  assert timeless["time"].to_pylist() == [None] * log.num_groups
+def wait(url, process):
+  end = time.monotonic() + 120
+  while time.monotonic() < end and process.poll() is None:
+    with contextlib.suppress(urllib.error.URLError):
+      urllib.request.urlopen(url).close()
+      return
+    time.sleep(0.1)
+  raise AssertionError("the server does not answer")
 
 
-def test_nothing_is_left_where_writing_fails(tmp_path, run, monkeypatch):
-  run(1, 1)
+@pytest.mark.slow
+def test_exported_run_is_served_by_its_own_example(bundle):
+  manifest = json.loads((bundle / bundle_lib.MANIFEST).read_text())
+  body = (bundle / bundle_lib.EXAMPLE).read_bytes()
+  with serving(bundle) as url:
+    request = urllib.request.Request(
+      f"{url}/score", body, {"content-type": "application/json"}
+    )
+    answer = json.load(urllib.request.urlopen(request))
+  assert len(answer["probabilities"]) == len(json.loads(body)["candidates"])
+  assert all(0 < p < 1 for p in answer["probabilities"])
+  # Two devices trained it, one scored it.
+  assert manifest["scored"]["largest_difference"] < 1e-5
+  values = {f["name"]: f["values"] for f in manifest["fields"]["ids"]}
+  assert values["history_ad_id"] == "vocabulary"
 
-  def full(*_):
+
+@pytest.mark.slow
+def test_wrong_bundle_ends_the_command_with_what_is_wrong(tmp_path):
+  done = command("serve", tmp_path, f"--export={tmp_path}")
+  assert done.returncode == 2
+  assert "expected a folder made by dicm_jax.export" in done.stderr
+
+
+def test_nothing_is_left_where_the_disk_is_full(tmp_path, monkeypatch):
+  workdir.claim(tmp_path / "run", toy.values())
+  (tmp_path / "run" / checkpoint.FOLDER).mkdir()
+  monkeypatch.setattr(restore, "restore", lambda *_: None)
+  monkeypatch.setattr(export, "_exported", lambda _: None)
+
+  def full(folder, made, dtype):
+    del made, dtype
+    (folder / "half").write_text("of it")
     raise OSError(28, "No space left on device")
 
-  monkeypatch.setattr(files, "write_json", full)
+  monkeypatch.setattr(export, "_write", full)
   with pytest.raises(errors.InputError, match=r"--out: .*No space left"):
-    export.export_run(tmp_path / "run", tmp_path / "at" / "vectors")
+    export.export_run(tmp_path / "run", tmp_path / "at" / "bundle")
   assert list((tmp_path / "at").iterdir()) == []
 
 
-def no_restoring(monkeypatch):
+def test_folder_with_files_stays_as_it_is(tmp_path, monkeypatch):
   def work(*_):
     raise AssertionError("restored a run")
 
   monkeypatch.setattr(restore, "restore", work)
-
-
-def claim(path, **options):
-  workdir.claim(path, toy.values(**options))
-  (path / checkpoint.FOLDER).mkdir()
-
-
-def test_folder_with_files_stays_as_it_is(tmp_path, monkeypatch):
-  no_restoring(monkeypatch)
-  claim(tmp_path / "run", **OPTIONS)
+  workdir.claim(tmp_path / "run", toy.values())
+  (tmp_path / "run" / checkpoint.FOLDER).mkdir()
   (tmp_path / "full").mkdir()
   (tmp_path / "full" / "mine").write_text("kept")
-  for taken in ("full", "full/mine"):
-    with pytest.raises(errors.InputError, match="expected an empty folder"):
-      export.export_run(tmp_path / "run", tmp_path / taken)
+  with pytest.raises(errors.InputError, match="expected an empty folder"):
+    export.export_run(tmp_path / "run", tmp_path / "full")
   assert (tmp_path / "full" / "mine").read_text() == "kept"
-
-
-def test_model_without_towers_is_refused(tmp_path, monkeypatch):
-  no_restoring(monkeypatch)
-  claim(tmp_path / "run")
-  with pytest.raises(errors.InputError) as caught:
-    export.export_run(tmp_path / "run", tmp_path / "out")
-  assert "expected model.name='prerank'" in str(caught.value)
-  assert "found 'dicm'" in str(caught.value)
-  assert not (tmp_path / "out").exists()

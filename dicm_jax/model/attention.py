@@ -17,7 +17,7 @@ from dicm_jax.model import inputs as inputs_lib
 from dicm_jax.model.behaviours import Behaviours, Queries, Widths
 
 
-def _of_own_sample(reduce, weight, sample, num_samples: int):
+def _of_own_sample(reduce, weight, sample, num_samples: inputs_lib.Size):
   """Reduces the weights of each sample; gives each weight its own's result.
 
   Padding is a sample of its own: no division by the length of an empty one.
@@ -26,18 +26,20 @@ def _of_own_sample(reduce, weight, sample, num_samples: int):
   return reduce(weight, own, num_samples + 1, indices_are_sorted=True)[own]
 
 
-def _free(weight, sample, num_samples: int):
+def _free(weight, sample, num_samples: inputs_lib.Size):
   del sample, num_samples
   return weight
 
 
-def _over_length(weight, sample, num_samples: int):
+def _over_length(weight, sample, num_samples: inputs_lib.Size):
   ones = jnp.ones_like(weight)
   return weight / _of_own_sample(jax.ops.segment_sum, ones, sample, num_samples)
 
 
 def softmax(
-  weight: Float[Array, " Q *H"], sample: Int[Array, " Q"], num_samples: int
+  weight: Float[Array, " Q *H"],
+  sample: Int[Array, " Q"],
+  num_samples: inputs_lib.Size,
 ) -> Float[Array, " Q *H"]:
   """Makes the weights of each sample positive, with sum 1."""
   most = _of_own_sample(jax.ops.segment_max, weight, sample, num_samples)
@@ -89,10 +91,10 @@ class Channel(nnx.Module):
       return self.rest(self.activation(keys[entry] + asked[sample]))[:, 0]
 
     weight = self.normalize(
-      chunks.in_chunks(weigh, entry, sample), sample, len(query)
+      chunks.in_chunks(weigh, entry, sample), sample, query.shape[0]
     )
     values = behaviours.vectors[entry]
-    return inputs_lib.pool(weight[:, None] * values, sample, len(query))
+    return inputs_lib.pool(weight[:, None] * values, sample, query.shape[0])
 
 
 class Attentive(nnx.Module):
@@ -156,7 +158,7 @@ class TargetAttention(nnx.Module):
     self, behaviours: Behaviours, queries: Queries
   ) -> Float[Array, "b _"]:
     entry, sample = behaviours.pairs
-    num_samples = len(queries.image)
+    num_samples = queries.image.shape[0]
     keys = self.of_key(_both(behaviours.vectors, behaviours.frozen))
     asked = self.of_query(_both(queries.image, queries.frozen))
     products = jnp.sum(keys[entry] * asked[sample], axis=2)
@@ -164,7 +166,7 @@ class TargetAttention(nnx.Module):
     score = products / math.sqrt(self.HEAD_WIDTH) + bias[entry]
     weight = softmax(score, sample, num_samples)
     values = self.of_value(behaviours.vectors)[entry]
-    mixed = (weight[:, :, None] * values).reshape(len(entry), self.width)
+    mixed = (weight[:, :, None] * values).reshape(entry.shape[0], self.width)
     return inputs_lib.pool(mixed, sample, num_samples)
 
 

@@ -25,8 +25,8 @@ class Behaviours(NamedTuple):
   def recency(self) -> Int[Array, " P"]:
     """0 for the latest behaviour of a group, 1 for the one before, ..."""
     ends = jnp.cumsum(self.lengths)
-    own = jnp.minimum(self.group, len(self.lengths) - 1)
-    return ends[own] - 1 - jnp.arange(len(self.group))
+    own = jnp.minimum(self.group, self.lengths.shape[0] - 1)
+    return ends[own] - 1 - jnp.arange(self.group.shape[0])
 
 
 class Queries(NamedTuple):

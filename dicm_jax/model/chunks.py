@@ -50,7 +50,7 @@ def in_chunks(
     *rows: its arguments, all [n, ...].
     size: rows at a time, at most; None: `rows_at_a_time()`.
   """
-  n = len(rows[0])
+  n = rows[0].shape[0]
   count = -(-n // (size or rows_at_a_time()))
   if count <= 1:
     return function(*rows)

@@ -48,8 +48,8 @@ class ActivationUnit(nnx.Module):
     """Sum of each sample's clicks, by weight; zeros where there are none."""
     click, ad = clicks[pairs.entry], ads[pairs.sample]
     compared = inputs_lib.concat([ad, click, ad - click, ad * click])
-    weight = self.weight(compared, pairs.there(len(ads)))
-    return inputs_lib.pool(weight * click, pairs.sample, len(ads))
+    weight = self.weight(compared, pairs.there(ads.shape[0]))
+    return inputs_lib.pool(weight * click, pairs.sample, ads.shape[0])
 
 
 class DIN(nnx.Module):

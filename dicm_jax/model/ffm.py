@@ -82,8 +82,8 @@ class FFM(nnx.Module):
     )
     users = self._users(ids, inputs)
     context = self._context(ids, inputs)
-    out = self.bias[...] + _weights(ads + context, len(inputs.group))
-    out = out + _weights(users, len(inputs.history_length))[inputs.group]
+    out = self.bias[...] + _weights(ads + context, inputs.group.shape[0])
+    out = out + _weights(users, inputs.history_length.shape[0])[inputs.group]
     ads, users = [v[:, 1:] for v in ads], [v[:, 1:] for v in users]
     seen = sight.looks(self.config, images)
     if self.config.sees_ad:
@@ -100,7 +100,7 @@ class FFM(nnx.Module):
   def _products(self, ads: Float[Array, "b A E"], users: Float[Array, "b W E"]):
     """Sum over ad fields i and user fields j of <ad i for j, user j for i>."""
     most = max(self.num_ad, self.num_user)
-    shape = (len(ads), -1, most, ads.shape[2] // most)
+    shape = (ads.shape[0], -1, most, ads.shape[2] // most)
     for_users = ads.reshape(shape)[:, :, : self.num_user]
     for_ads = users.reshape(shape)[:, :, : self.num_ad]
     population = self.population[...].reshape(self.num_user, self.num_ad, -1)
@@ -115,18 +115,18 @@ class FFM(nnx.Module):
 
   def _users(self, ids, inputs: Inputs) -> list[Float[Array, "G D"]]:
     """Mean vectors of each group's user fields."""
-    num_groups = len(inputs.history_length)
+    num_groups = inputs.history_length.shape[0]
     lists = [inputs.user_ids[name] for name in self.fields.user]
     return [_mean(ids, entries, num_groups) for entries in lists]
 
 
-def _weights(vectors: list[Float[Array, "n D"]], count: int):
+def _weights(vectors: list[Float[Array, "n D"]], count: inputs_lib.Size):
   """Sum of the weights, each the first number of its vector."""
   return sum((v[:, 0] for v in vectors), start=jnp.zeros(count))
 
 
-def _mean(ids, lists: inputs_lib.Lists, num_owners: int):
+def _mean(ids, lists: inputs_lib.Lists, num_owners: inputs_lib.Size):
   """Mean instead of sum: a product with a sum would grow with the history."""
-  ones = jnp.ones((len(lists.owner), 1))
+  ones = jnp.ones((lists.owner.shape[0], 1))
   count = inputs_lib.pool(ones, lists.owner, num_owners)
   return inputs_lib.pooled(ids, lists, num_owners) / jnp.maximum(count, 1)

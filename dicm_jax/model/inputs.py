@@ -1,11 +1,14 @@
 """A device's samples in terms of its distinct rows: what every net reads."""
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+
+Size = Any
+"""A number of samples or page views: an int, or what an export leaves open."""
 
 
 class Past(NamedTuple):
@@ -65,7 +68,7 @@ class Pairs(NamedTuple):
   sample: Int[Array, " Q"]
   """>= b is padding."""
 
-  def there(self, num_samples: int) -> Bool[Array, " Q"]:
+  def there(self, num_samples: Size) -> Bool[Array, " Q"]:
     """False for padding."""
     return self.sample < num_samples
 
@@ -90,11 +93,11 @@ class Inputs(NamedTuple):
 
 def groups_there(inputs: Inputs) -> Bool[Array, " G"]:
   """False for padding: samples come in the order of their groups."""
-  return jnp.arange(len(inputs.history_length)) <= inputs.group[-1]
+  return jnp.arange(inputs.history_length.shape[0]) <= inputs.group[-1]
 
 
 def pool(
-  vectors: Float[Array, "P D"], owner: Int[Array, " P"], num_owners: int
+  vectors: Float[Array, "P D"], owner: Int[Array, " P"], num_owners: Size
 ) -> Float[Array, "G D"]:
   """Sums the vectors of each owner; owners out of range are padding."""
   return jax.ops.segment_sum(
@@ -103,7 +106,7 @@ def pool(
 
 
 def pooled(
-  ids: Float[Array, "U D"], lists: Lists, num_owners: int
+  ids: Float[Array, "U D"], lists: Lists, num_owners: Size
 ) -> Float[Array, "G D"]:
   """Sum of the ID vectors of each list, by weight."""
   vectors = ids[lists.place]
@@ -120,7 +123,7 @@ def ad_vectors(
   without: Collection[str] = (),
 ) -> list[Float[Array, "b D"]]:
   """ID vectors of each sample, one a field of the ad side."""
-  num_samples = len(inputs.group)
+  num_samples = inputs.group.shape[0]
   ad = [name for name in fields.ad if name not in without]
   lists = [name for name in fields.ad_lists if name not in without]
   return [ids[inputs.ad_ids[name]] for name in ad] + [
@@ -136,7 +139,7 @@ def user_vectors(
   without: Collection[str] = (),
 ) -> list[Float[Array, "G D"]]:
   """Pooled ID vectors of each group, one a field of the user side."""
-  num_groups = len(inputs.history_length)
+  num_groups = inputs.history_length.shape[0]
   names = [name for name in fields.user if name not in without]
   return [pooled(ids, inputs.user_ids[name], num_groups) for name in names]
 

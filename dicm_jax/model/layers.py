@@ -101,7 +101,7 @@ class Dice(nnx.Module):
 
   def _moments(self, x, mask):
     """Mean and variance over the batch; remembers them for evaluation."""
-    weight = jnp.ones(len(x)) if mask is None else mask.astype(x.dtype)
+    weight = jnp.ones(x.shape[0]) if mask is None else mask.astype(x.dtype)
     count = jnp.maximum(self.total(weight.sum()), 1)
     mean = self.total(weight @ x) / count
     # About the mean: a difference of squares would lose the small variances.

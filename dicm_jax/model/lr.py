@@ -42,8 +42,8 @@ class LR(nnx.Module):
     """Logit of a click for each sample; arguments as DICM's."""
     ad = inputs_lib.ad_vectors(ids, self.fields, inputs)
     user = inputs_lib.user_vectors(ids, self.fields, inputs)
-    out = self.bias[...] + _weights(ad, len(inputs.group))
-    out = out + _weights(user, len(inputs.history_length))[inputs.group]
+    out = self.bias[...] + _weights(ad, inputs.group.shape[0])
+    out = out + _weights(user, inputs.history_length.shape[0])[inputs.group]
     if self.of_numbers is None:
       return out
     ad_ids = inputs_lib.concat([*ad, inputs.ad_dense])
@@ -52,6 +52,6 @@ class LR(nnx.Module):
     return out + self.of_numbers(inputs_lib.concat(numbers))[:, 0]
 
 
-def _weights(vectors, count: int):
+def _weights(vectors, count: inputs_lib.Size):
   """Sum of all numbers of each row's ID vectors."""
   return sum((v.sum(axis=1) for v in vectors), start=jnp.zeros(count))

@@ -19,7 +19,7 @@ LATEST = 32
 
 def _sum(behaviours: Behaviours):
   return inputs_lib.pool(
-    behaviours.vectors, behaviours.group, len(behaviours.lengths)
+    behaviours.vectors, behaviours.group, behaviours.lengths.shape[0]
   )
 
 
@@ -29,7 +29,7 @@ def _mean(behaviours: Behaviours):
 
 
 def _max(behaviours: Behaviours):
-  num_groups = len(behaviours.lengths)
+  num_groups = behaviours.lengths.shape[0]
   most = jax.ops.segment_max(
     behaviours.vectors, behaviours.group, num_groups, indices_are_sorted=True
   )
@@ -39,10 +39,10 @@ def _max(behaviours: Behaviours):
 def _latest(behaviours: Behaviours):
   """The latest behaviours side by side, the newest first, zeros behind."""
   width = behaviours.vectors.shape[1]
-  room = jnp.zeros((len(behaviours.lengths), LATEST, width))
+  room = jnp.zeros((behaviours.lengths.shape[0], LATEST, width))
   place = (behaviours.group, behaviours.recency)
   filled = room.at[place].set(behaviours.vectors, mode="drop")
-  return filled.reshape(len(room), LATEST * width)
+  return filled.reshape(room.shape[0], LATEST * width)
 
 
 JOINS: dict[str, Callable[[Behaviours], jax.Array]] = {

@@ -37,5 +37,5 @@ class SimTier(nnx.Module):
     cosine = jnp.sum(ads[sample] * clicks[entry], axis=1)
     tier = jnp.floor((cosine + 1) / 2 * self.TIERS).astype(jnp.int32)
     tier = jnp.clip(tier, 0, self.TIERS - 1)
-    counts = jnp.zeros((len(ads), self.TIERS))
+    counts = jnp.zeros((ads.shape[0], self.TIERS))
     return jnp.log1p(counts.at[sample, tier].add(1, mode="drop"))

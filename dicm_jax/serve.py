@@ -1,0 +1,87 @@
+"""A server that scores the ads of page views by an exported model; a command.
+
+python -m dicm_jax.serve --export=bundle [--port=8000] [--host=127.0.0.1]
+
+docs/serving.md has the API. A new bundle put in place of the old one is taken
+up while requests run; a bad one is refused, and the old one stays.
+"""
+
+import pathlib
+
+from absl import app, flags
+
+from dicm_jax import command, errors
+from dicm_jax.serving.limits import Limits
+
+_LIMITS = Limits()
+_STOP_S = 5
+"""Seconds that requests in flight may take after a stop."""
+
+
+def run(values: flags.FlagValues) -> None:
+  """Serves until it is stopped.
+
+  Raises:
+    InputError: a flag or the bundle is wrong, or the extra is not installed.
+  """
+  try:
+    import threadpoolctl
+    import uvicorn
+
+    from dicm_jax.serving import app as app_lib
+    from dicm_jax.serving import server as server_lib
+  except ModuleNotFoundError as e:
+    raise errors.InputError(
+      f"the server needs {e.name}: pip install 'dicm_jax[serve]'"
+    ) from e
+  limits = Limits(
+    body_bytes=values.max_body_bytes,
+    candidates=values.max_candidates,
+    list_length=values.max_list_length,
+    timeout_s=values.timeout_s,
+    waiting=values.max_waiting,
+    batch=values.max_batch,
+    window_s=values.window_ms / 1000,
+  )
+  server = server_lib.Server(pathlib.Path(values.export), values.engine, limits)
+  # Products of a request are small: threads that share one wait for each other,
+  # and take the core that reads the next.
+  with threadpoolctl.threadpool_limits(1, "blas"):
+    uvicorn.run(
+      app_lib.make(server, values.watch_s),
+      host=values.host,
+      port=values.port,
+      log_level="warning",
+      access_log=False,
+      timeout_graceful_shutdown=_STOP_S,
+    )
+
+
+def main(argv: list[str]) -> None:
+  del argv
+  try:
+    command.start_logs()
+    run(flags.FLAGS)
+  except errors.InputError as e:
+    command.fail(e)
+
+
+def define_flags() -> None:
+  flags.DEFINE_string("export", None, "Folder of a bundle.", required=True)
+  flags.DEFINE_string("host", "127.0.0.1", "Address to listen on.")
+  number, real = flags.DEFINE_integer, flags.DEFINE_float
+  number("port", 8000, "Port to listen on.", 0, 65535)
+  flags.DEFINE_string("engine", "auto", "auto, numpy or artifact.")
+  real("watch_s", 2.0, "Seconds between looks for a new bundle; 0: none.", 0.0)
+  number("max_body_bytes", _LIMITS.body_bytes, "Of a request's body.", 1)
+  number("max_candidates", _LIMITS.candidates, "Ads of a request.", 1)
+  number("max_list_length", _LIMITS.list_length, "Values of a list.", 1)
+  real("timeout_s", _LIMITS.timeout_s, "Seconds for a request.", 0.001)
+  number("max_waiting", _LIMITS.waiting, "Requests in flight.", 1)
+  number("max_batch", _LIMITS.batch, "Requests that are scored together.", 1)
+  real("window_ms", 1e3 * _LIMITS.window_s, "Wait for others to join.", 0.0)
+
+
+if __name__ == "__main__":
+  define_flags()
+  app.run(main, flags_parser=command.parse_flags)

@@ -1,0 +1,214 @@
+"""Scores page views by NumPy alone, of a bundle whose network is DICM's MLP.
+
+Vectors are read by row, as ids are: no picture is looked at. All that is the
+user's is computed once a page view, whatever the number of its ads.
+"""
+
+import itertools
+from typing import NamedTuple
+
+from jaxtyping import Float, Int
+import numpy as np
+
+from dicm_jax import errors
+from dicm_jax.data import click_log
+from dicm_jax.serving import bundle as bundle_lib
+from dicm_jax.serving import logs, numpy_attention, numpy_layers
+from dicm_jax.serving.numpy_layers import Part, reduced
+
+POOLED = ("concat", "max", "mean", "sum")
+ATTENTIVE = ("attentive", "multi_query_attentive")
+AGGREGATORS = (*POOLED, *ATTENTIVE)
+
+_LATEST = 32
+"""Behaviours that `concat` keeps, as pooling.LATEST."""
+_SAMPLES = 4096
+"""Ads at a time, at most, or one page view: bounds the memory."""
+
+
+class _Views(NamedTuple):
+  """Some page views of a log, side by side."""
+
+  log: click_log.ClickLog
+  samples: slice
+  groups: slice
+
+  @property
+  def group(self) -> Int[np.ndarray, " n"]:
+    """Page view of each ad, from 0."""
+    return self.log.group[self.samples] - self.groups.start
+
+
+def check(model: dict) -> None:
+  """Refuses a network that NumPy does not know.
+
+  Args:
+    model: its shape, as the manifest's config has it.
+
+  Raises:
+    InputError: it is another than DICM's MLP with one of AGGREGATORS.
+  """
+  sees = model["images"] in ("both", "behaviour")
+  if model["name"] == "dicm" and (
+    not sees or model["aggregator"] in AGGREGATORS
+  ):
+    return
+  found = f"model.name={model['name']!r}"
+  if sees:
+    found += f" with model.aggregator={model['aggregator']!r}"
+  raise errors.InputError(
+    "the NumPy scorer knows model.name='dicm' with or without images and with "
+    f"model.aggregator one of {', '.join(AGGREGATORS)}; found {found}. Score "
+    f"{bundle_lib.NET} by JAX, which has every network"
+  )
+
+
+class NumpyScorer:
+  """Probabilities of clicks by a bundle.
+
+  Args:
+    bundle: of a network that `check` lets pass.
+
+  Raises:
+    InputError: as `check`, or the parameters are damaged.
+  """
+
+  name = "numpy"
+
+  def __init__(self, bundle: bundle_lib.Bundle):
+    model = bundle.model
+    check(model)
+    parameters = bundle.parameters()
+    self._ids, self._layout = bundle.ids, bundle.fields.layout
+    self._sees_ad = model["images"] in ("both", "ad")
+    self._sees_behaviours = model["images"] in ("both", "behaviour")
+    self._as_behaviour, self._as_ad = _looks(model, bundle.images)
+    self._aggregator = model["aggregator"]
+    self._channels = [
+      numpy_attention.Channel(
+        parameters, f"sight.aggregator.{name}", model["normalize"]
+      )
+      for name in ("by_image", "by_ids")
+      if f"sight.aggregator.{name}.of_key.kernel" in parameters
+    ]
+    self._net = numpy_layers.MLP(
+      parameters, "net", model["activation"], model["output_activation"]
+    )
+
+  def __call__(self, log: click_log.ClickLog) -> Float[np.ndarray, " n"]:
+    """Probability of a click for each sample, in the log's order."""
+    starts = logs.starts_of(log)
+    parts = []
+    for groups in logs.blocks(log, _SAMPLES):
+      samples = slice(int(starts[groups.start]), int(starts[groups.stop]))
+      parts.append(self._score(_Views(log, samples, groups)))
+    return np.concatenate([np.zeros(0, np.float32), *parts])
+
+  def _score(self, views: _Views) -> Float[np.ndarray, " n"]:
+    group = views.group
+    ad = self._ad_side(views)
+    parts: list[Part] = [(ad, None), (self._user_side(views), group)]
+    if self._sees_ad or self._sees_behaviours:
+      parts += self._pictures(views, ad)
+    outputs = self._net(parts)
+    if outputs.shape[1] == 1:
+      return numpy_layers.sigmoid(outputs[:, 0])
+    return numpy_layers.sigmoid(outputs[:, 1] - outputs[:, 0])
+
+  def _ad_side(self, views: _Views) -> Float[np.ndarray, "n A"]:
+    log, offsets = views.log, self._layout.offsets
+    parts = [
+      self._ids[log.ad_ids[name][views.samples] + offsets[name]]
+      for name in self._layout.ad_fields
+    ]
+    parts += [
+      self._pooled(log.ad_lists[name], views.samples, offsets[name])
+      for name in self._layout.ad_list_fields
+    ]
+    if log.ad_dense is not None:
+      parts.append(log.ad_dense[views.samples])
+    return np.concatenate(parts, axis=1)
+
+  def _user_side(self, views: _Views) -> Float[np.ndarray, "G B"]:
+    log, offsets = views.log, self._layout.offsets
+    parts = [
+      self._pooled(log.user_ids[name], views.groups, offsets[name])
+      for name in self._layout.user_fields
+    ]
+    if log.user_dense is not None:
+      parts.append(log.user_dense[views.groups])
+    if not parts:
+      return np.zeros((views.groups.stop - views.groups.start, 0), np.float32)
+    return np.concatenate(parts, axis=1)
+
+  def _pooled(self, lists: click_log.Jagged, keep: slice, offset: int):
+    """Sum of the vectors of each list, by weight."""
+    values, offsets, span = _some(lists, keep)
+    vectors = self._ids[values + offset]
+    if lists.weights is not None:
+      vectors = vectors * lists.weights[span, None]
+    return reduced(np.add, vectors, offsets)
+
+  def _pictures(self, views: _Views, ad) -> list[Part]:
+    """The ads' pictures, and the behaviours' joined."""
+    ad_image = self._as_ad[views.log.ad_image[views.samples]]
+    parts: list[Part] = [(ad_image, None)] if self._sees_ad else []
+    if self._sees_behaviours:
+      parts += self._behaviours(views, ad, ad_image)
+    return parts
+
+  def _behaviours(self, views: _Views, ad, ad_image) -> list[Part]:
+    """The behaviours joined, as parts of the network's input."""
+    values, offsets, _ = _some(views.log.behaviour_images, views.groups)
+    vectors = self._as_behaviour[values]
+    if not self._channels:
+      return [(_joined(self._aggregator, vectors, offsets), views.group)]
+    queries = (ad_image, ad)[: len(self._channels)]
+    return [
+      (_of_groups(channel, vectors, offsets, query, views.group), None)
+      for channel, query in zip(self._channels, queries, strict=True)
+    ]
+
+
+def _looks(model: dict, images: Float[np.ndarray, "I E"]):
+  """Vectors of pictures as behaviours and as ads."""
+  width = model["image_widths"][-1] if model["image_widths"] else 0
+  if model["image_nets"] == "separate":
+    return images[:, :width], images[:, width : 2 * width]
+  return images[:, :width], images[:, :width]
+
+
+def _some(lists: click_log.Jagged, keep: slice):
+  """Values of some lists, where each begins, and their span in all values."""
+  offsets = lists.offsets[keep.start : keep.stop + 1]
+  span = slice(int(offsets[0]), int(offsets[-1]))
+  return lists.values[span], offsets - offsets[0], span
+
+
+def _joined(name: str, vectors, offsets) -> Float[np.ndarray, "G _"]:
+  """Behaviours of each page view by an aggregator that sees no ad."""
+  if name == "concat":
+    return _latest(vectors, offsets)
+  out = reduced(np.maximum if name == "max" else np.add, vectors, offsets)
+  if name == "mean":
+    out /= np.maximum(np.diff(offsets), 1).astype(np.float32)[:, None]
+  return out
+
+
+def _latest(vectors, offsets) -> Float[np.ndarray, "G _"]:
+  """The latest behaviours side by side, the newest first, zeros behind."""
+  out = np.zeros((len(offsets) - 1, _LATEST, vectors.shape[1]), np.float32)
+  for group, (begin, end) in enumerate(itertools.pairwise(offsets.tolist())):
+    kept = vectors[max(begin, end - _LATEST) : end][::-1]
+    out[group, : len(kept)] = kept
+  return out.reshape(len(out), -1)
+
+
+def _of_groups(channel, vectors, offsets, queries, group):
+  """A channel's answer for each ad; the ads of a page view lie together."""
+  starts = np.searchsorted(group, np.arange(len(offsets)))
+  out = np.empty((len(queries), vectors.shape[1]), np.float32)
+  for g in range(len(offsets) - 1):
+    ads = slice(starts[g], starts[g + 1])
+    out[ads] = channel(vectors[offsets[g] : offsets[g + 1]], queries[ads])
+  return out

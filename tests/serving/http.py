@@ -1,0 +1,54 @@
+"""Requests to an application in this process."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+import json
+import pathlib
+from typing import Any, TypeVar
+
+import httpx
+
+from dicm_jax.serving import app as app_lib
+from dicm_jax.serving import server as server_lib
+from dicm_jax.serving.limits import Limits
+
+Answer = TypeVar("Answer")
+JSON = {"content-type": "application/json"}
+
+
+def serve(
+  folder: pathlib.Path, engine: str = "auto", **limits
+) -> server_lib.Server:
+  given = {"timeout_s": 60.0} | limits  # Few cores, and others on them.
+  return server_lib.Server(folder, engine, Limits(**given))
+
+
+def with_client(
+  server: server_lib.Server,
+  work: Callable[[httpx.AsyncClient], Awaitable[Answer]],
+) -> Answer:
+  """Runs `work` in an event loop of its own."""
+
+  async def run() -> Answer:
+    transport = httpx.ASGITransport(app_lib.make(server))
+    async with httpx.AsyncClient(
+      transport=transport, base_url="http://test", timeout=60
+    ) as client:
+      return await work(client)
+
+  return asyncio.run(run())
+
+
+def post(server: server_lib.Server, body: Any, **options) -> httpx.Response:
+  """Asks for scores once; what is no bytes is sent as JSON."""
+  plain = body if isinstance(body, bytes) else json.dumps(body).encode()
+  return with_client(
+    server,
+    lambda client: client.post(
+      "/score", content=plain, **{"headers": JSON} | options
+    ),
+  )
+
+
+def get(server: server_lib.Server, path: str) -> httpx.Response:
+  return with_client(server, lambda client: client.get(path))
