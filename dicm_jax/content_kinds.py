@@ -248,11 +248,6 @@ def _feature_rows(
   data: click_log.Dataset,
   model: model_config.ModelConfig,
 ) -> Rows:
-  if len(stored.values) != len(data.image_names):
-    raise errors.InputError(
-      f"stored features: expected {len(data.image_names)} rows, one an image; "
-      f"found {len(stored.values)}"
-    )
   seen = _seen_images(data)
   of_seen = stored.take(seen)
   wrong = seen[~np.isfinite(of_seen).all(axis=1)]

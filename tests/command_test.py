@@ -255,6 +255,7 @@ def test_run_keeps_its_config_when_a_restart_is_refused(call, tmp_path):
   call("--config.mesh.worker=3")
   settings = config.from_dict(_quick_values())
   workdir.claim(tmp_path / "run", settings)
+  (tmp_path / "run" / workdir.LOCK).touch()  # As every run leaves it.
   # The mesh is free to change, so only the build can find it wrong.
   assert "mesh.worker=3" in call("--config.mesh.worker=3")
   assert workdir.read_config(tmp_path / "run") == settings

@@ -87,7 +87,10 @@ def read(path: pathlib.Path) -> Vectors:
   return Vectors(
     keys=tuple(keys),
     values=values,
-    **{name: said.get(name.encode(), b"").decode() for name in _SAID},
+    **{
+      name: said.get(name.encode(), b"").decode(errors="replace")
+      for name in _SAID
+    },
   )
 
 
@@ -127,7 +130,9 @@ def _read_part(
 
 def _open(path: pathlib.Path) -> pa.Table:
   try:
-    return pq.read_table(path)
+    table = pq.read_table(path)
+    _ = table.column_names  # Decoded only now, and they may be no UTF-8.
+    return table
   except FileNotFoundError as e:
     raise errors.InputError(f"{path}: there is no such file") from e
   except (OSError, UnicodeDecodeError, pa.ArrowException) as e:

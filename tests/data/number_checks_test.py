@@ -132,7 +132,7 @@ def test_columns_of_different_length_are_named(out):
 def test_a_scale_that_leads_out_of_bounds_is_named(out):
   path = out / "manifest.json"
   manifest = json.loads(path.read_text())
-  manifest["dense"]["price"]["deviation"] = [1e-38]
+  manifest["dense"]["price"]["deviation"] = [1e-40]
   path.write_text(json.dumps(manifest))
   assert "feature 'price': expected numbers that float32" in message_of(out)
 
@@ -193,7 +193,9 @@ def test_features_of_another_width_are_named(out):
     return table.set_column(at, "features", pa.array(vectors, kind))
 
   rewrite(out, f"features/{encoder.folder}/{PART}", change)
-  with pytest.raises(errors.InputError, match="rows of 2 numbers, as encoder"):
+  with pytest.raises(
+    errors.InputError, match="expected 2 float32 a row, as encoder"
+  ):
     feature_files.held(out, encoder.digest, False)
 
 
@@ -201,7 +203,7 @@ def test_features_of_other_images_are_refused(out):
   encoder = with_features(out, "float32")
   name = f"features/{encoder.folder}/{PART}"
   rewrite(out, name, lambda table: table.slice(0, 3))
-  with pytest.raises(errors.InputError, match="rows, one an image; found 3"):
+  with pytest.raises(errors.InputError, match="features of 20 images, found 3"):
     laid_out(prepared.load(out), "host")
 
 

@@ -68,13 +68,21 @@ SHARD = "train/part-00000.parquet"
 @pytest.mark.parametrize(
   ("column", "change", "message"),
   [
-    ("ad_id", lambda c: pa.array([10**6] * len(c), c.type), "rows 0 to"),
-    ("user_id", lambda c: pa.array([-1] * len(c), c.type), "rows 0 to .* -1"),
-    ("tags", lambda c: pa.array([99] * len(c), c.type), "rows 0 to .* 99"),
-    ("picture", lambda c: pa.array([21] * len(c), c.type), "rows 0 to"),
+    ("ad_id", lambda c: pa.array([10**6] * len(c), c.type), "a row from 0 to"),
+    (
+      "user_id",
+      lambda c: pa.array([-1] * len(c), c.type),
+      "a row from 0 to .* -1",
+    ),
+    (
+      "tags",
+      lambda c: pa.array([99] * len(c), c.type),
+      "a row from 0 to .* 99",
+    ),
+    ("picture", lambda c: pa.array([21] * len(c), c.type), "a row from 0 to"),
     ("ad_id", lambda c: c.cast(pa.int64()), "expected list<.*int32"),
     ("label", lambda c: pa.array([2.0] * len(c), c.type), "expected 0 or 1"),
-    ("place", lambda c: pa.array([None] * len(c), c.type), "to be missing"),
+    ("place", lambda c: pa.array([None] * len(c), c.type), "found null"),
     ("likes.weight", lambda c: pa.array([np.nan] * len(c), c.type), "finite"),
   ],
 )

@@ -133,6 +133,14 @@ def test_wrong_table_is_not_written(tmp_path, changes, message):
   assert list(tmp_path.iterdir()) == []
 
 
+def test_name_of_a_column_that_is_no_utf8_is_refused(tmp_path):
+  path = tmp_path / "vectors.parquet"
+  pq.write_table(pa.table({"key": ["a"], "zzzzz": [1]}), path)
+  path.write_bytes(path.read_bytes().replace(b"zzzzz", b"zzzz\xf2"))
+  with pytest.raises(errors.InputError, match=f"{path}: no Parquet file"):
+    vectors.read(path)
+
+
 def test_file_that_is_none_is_named(tmp_path):
   path = tmp_path / "it.parquet"
   with pytest.raises(errors.InputError, match=f"{path}: there is no such"):
