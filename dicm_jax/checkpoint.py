@@ -10,7 +10,7 @@ from typing import Any
 from jaxtyping import PyTree
 import orbax.checkpoint as ocp
 
-from dicm_jax import config_tree, errors, seal
+from dicm_jax import config_tree, errors, processes, seal
 from dicm_jax.saved import FOLDER, Saved
 
 _log = logging.getLogger(__name__)
@@ -47,11 +47,12 @@ def manager(
       opened = ocp.CheckpointManager(folder, options=options)
     try:
       yield opened
-    finally:
-      try:
-        finish(opened)
-      finally:
-        opened.close()
+    except errors.LostProcessError:
+      raise  # What is being written waits for that process.
+    except BaseException:
+      _close(opened)
+      raise
+    _close(opened)
 
 
 def save(
@@ -97,12 +98,26 @@ def finish(opened: ocp.CheckpointManager) -> None:
     opened.wait_until_finished()
 
 
+def _close(opened: ocp.CheckpointManager) -> None:
+  try:
+    finish(opened)
+  finally:
+    opened.close()
+
+
 @contextlib.contextmanager
 def _writing(opened: ocp.CheckpointManager, step: int | None) -> Iterator[None]:
   """Orbax and tensorstore raise many kinds where a disk is full."""
   path = pathlib.Path(opened.directory) / str(step)
-  with errors.writing(path, Exception):
-    yield
+  try:
+    with processes.loss_reported():
+      yield
+  except errors.LostProcessError:
+    raise
+  except Exception as e:
+    raise errors.WriteError(
+      f"{path} cannot be written: {errors.reason(e)}"
+    ) from e
 
 
 @contextlib.contextmanager

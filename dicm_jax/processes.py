@@ -60,7 +60,10 @@ def loss_reported() -> Iterator[None]:
   """
   try:
     yield
-  except jax.errors.JaxRuntimeError as e:
+  except errors.InputError:  # A ValueError as well.
+    raise
+  # JAX makes it a ValueError where NumPy asks for an array's numbers.
+  except (jax.errors.JaxRuntimeError, ValueError) as e:
     if jax.process_count() == 1 or not _BROKEN.search(str(e)):
       raise
     lost = errors.LostProcessError(

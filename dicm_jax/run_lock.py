@@ -1,5 +1,6 @@
 """One run a folder: the first keeps the others out."""
 
+import contextlib
 import datetime
 import fcntl
 import json
@@ -34,7 +35,8 @@ class RunLock:
 
   def __exit__(self, *_) -> None:
     if self._held is not None:
-      os.ftruncate(self._held, 0)
+      with contextlib.suppress(OSError):  # The disk may be what ended the run.
+        os.ftruncate(self._held, 0)
       os.close(self._held)
       self._held = None
 
@@ -74,7 +76,10 @@ class RunLock:
         path,
         e.strerror,
       )
-    _introduce(file)
+    with contextlib.suppress(
+      OSError
+    ):  # A full disk: the lock holds all the same.
+      _introduce(file)
     self._held = file
 
 
