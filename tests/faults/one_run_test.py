@@ -58,10 +58,11 @@ def test_readers_of_a_run_at_work_see_whole_checkpoints(tmp_path):
   run, steps = tmp_path / "run", 600
   training = start(run, steps, tmp_path)
   written = json.loads((run / "config.json").read_text())
-  x = experiment.build(config.from_dict(written), devices=jax.devices()[:1])
+  settings = config.from_dict(written)
+  x = experiment.build(settings, devices=jax.devices()[:1])
   seen = []
   while training.poll() is None and len(seen) < 100:
-    state = restore.newest(run, x.state, x.inputs)
+    state = restore.newest(run, settings, x.state, x.inputs)
     seen.append(int(state.step))
   args = ["dicm_jax.evaluate", f"--workdir={run}", "--cpu_devices=1"]
   (stdout,) = processes.finish([processes.start(args, tmp_path)])
@@ -74,7 +75,7 @@ def test_readers_of_a_run_at_work_see_whole_checkpoints(tmp_path):
 
   last = seen[-1]
   processes.finish([processes.start(train(tmp_path / "alone", last), tmp_path)])
-  alone = restore.newest(tmp_path / "alone", x.state, x.inputs)
+  alone = restore.newest(tmp_path / "alone", settings, x.state, x.inputs)
   for found, expected in zip(
     *map(jax.tree.leaves, (state, alone)), strict=True
   ):
