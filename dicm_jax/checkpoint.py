@@ -109,15 +109,8 @@ def _close(opened: ocp.CheckpointManager) -> None:
 def _writing(opened: ocp.CheckpointManager, step: int | None) -> Iterator[None]:
   """Orbax and tensorstore raise many kinds where a disk is full."""
   path = pathlib.Path(opened.directory) / str(step)
-  try:
-    with processes.loss_reported():
-      yield
-  except errors.LostProcessError:
-    raise
-  except Exception as e:
-    raise errors.WriteError(
-      f"{path} cannot be written: {errors.reason(e)}"
-    ) from e
+  with errors.writing(path, Exception), processes.loss_reported():
+    yield
 
 
 @contextlib.contextmanager

@@ -128,8 +128,9 @@ def _on_device(
 ) -> tuple[Float[Array, ""], Wrong, PyTree]:
   asked = owners.ask(program, content, batch)
   served = owners.answer(program, state, content, asked)
-  mean, own, statistics = train.differentiate(program, state, batch, served)
-  made = train.work_out(program, state, asked.ids, mean, own, statistics)
+  found = train.differentiate(program, state, batch, served)
+  own = found.gradients
+  made = train.work_out(program, state, asked.ids, found)
   heads = nets.heads(
     program.net(state.dense["net"]),
     served.id_vectors,
@@ -156,7 +157,7 @@ def _on_device(
     jnp.isfinite(served.id_vectors).all(1),
     jnp.isfinite(own.ids).all(1),
   )
-  mean, wrong = mesh_lib.total((mean, wrong))
+  mean, wrong = mesh_lib.total((found.loss, wrong))
   return mean, wrong, Seen(*on_mesh.for_all(seen))
 
 

@@ -57,9 +57,12 @@ def writing(file: pathlib.Path, *kinds: type[Exception]) -> Iterator[None]:
 
   Raises:
     WriteError: the file cannot be written.
+    LostProcessError: it is none of the file's, whatever the kinds.
   """
   try:
     yield
+  except LostProcessError:
+    raise
   except (OSError, *kinds) as e:
     raise WriteError(f"{file} cannot be written: {reason(e)}") from e
 

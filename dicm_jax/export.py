@@ -12,7 +12,6 @@ second writes the vectors of a pre-rank model's two towers, see `towers`.
 """
 
 import dataclasses
-import importlib.metadata
 import pathlib
 from typing import Any
 
@@ -37,6 +36,7 @@ from dicm_jax import (
   raw_fields,
   restore,
   row_vectors,
+  seal,
   towers,
 )
 from dicm_jax import state as state_lib
@@ -133,8 +133,7 @@ def _write(folder: pathlib.Path, made: Exported, dtype: str) -> dict[str, Any]:
   )
   if made.raw.fields.image_rows:
     _write_arrays(folder / bundle_lib.LAYERS, _image_layers(state))
-  about = _about(made, dtype, specs)
-  _write_manifest(folder, about)
+  about = _write_manifest(folder, _about(made, dtype, specs))
   # What was written is read back, and has to do all the rest.
   bundle = bundle_lib.read(folder)
   log = x.data.test
@@ -197,7 +196,7 @@ def _about(made: Exported, dtype: str, specs) -> dict[str, Any]:
   config, x = made.restored.config, made.x
   return {
     "format": bundle_lib.FORMAT,
-    "dicm_jax": importlib.metadata.version("dicm_jax"),
+    "dicm_jax": seal.version(),
     "jax": jax.__version__,
     "config": dataclasses.asdict(config),
     "config_digest": config_tree.digest(config),
@@ -250,18 +249,16 @@ def _telling(log) -> int:
 def _write_manifest(
   folder: pathlib.Path, about: dict[str, Any]
 ) -> dict[str, Any]:
-  """Lists the folder's files; returns the manifest."""
-  paths = sorted(path for path in folder.rglob("*") if path.is_file())
-  manifest = about | {
-    "files": {
-      path.relative_to(folder).as_posix(): {
+  """Lists the folder's files that are not listed yet; returns the manifest."""
+  listed = dict(about.get("files", {}))  # They have not changed since.
+  for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    name = path.relative_to(folder).as_posix()
+    if name != bundle_lib.MANIFEST and name not in listed:
+      listed[name] = {
         "bytes": path.stat().st_size,
         "sha256": files.digest(path),
       }
-      for path in paths
-      if path.name != bundle_lib.MANIFEST
-    }
-  }
+  manifest = about | {"files": listed}
   files.write_json(folder / bundle_lib.MANIFEST, manifest)
   return manifest
 

@@ -268,6 +268,7 @@ def update_rows(
   gradients: Float[jax.Array, "K D"],
   *,
   before: optax.OptState | None = None,
+  ok: Bool[jax.Array, ""] | bool = True,
 ) -> tuple[Float[jax.Array, "buckets slots D"], optax.OptState]:
   """Runs an optimiser on the touched rows of a table's shard.
 
@@ -284,12 +285,13 @@ def update_rows(
     gradients: summed gradient of each row.
     before: slots at the step's start, where a step updates its rows in several
       parts: the step count is taken from there, so that it moves once a step.
+    ok: if False, nothing changes.
 
   Returns:
     The new shard and slots.
   """
   touched = touch_rows(optimizer, shard, slots, rows, gradients, before=before)
-  return write_rows(shard, slots, rows, touched)
+  return write_rows(shard, slots, rows, touched, ok)
 
 
 def touch_rows(

@@ -188,10 +188,15 @@ def write(
   @jax.named_scope(parts.SPARSE_UPDATE)
   def update_rows(tables, asked, of_rows):
     ids, slots = tables
-    found = optim.touch_rows(
-      program.sparse, ids, slots, asked.rows, of_rows, before=state.id_slots
+    return optim.update_rows(
+      program.sparse,
+      ids,
+      slots,
+      asked.rows,
+      of_rows,
+      before=state.id_slots,
+      ok=ok,
     )
-    return optim.write_rows(ids, slots, asked.rows, found, ok)
 
   with jax.named_scope(parts.SPARSE_UPDATE):
     tables = optim.write_rows(

@@ -1,13 +1,12 @@
 """The vectors that workers are sent, of all rows of both tables."""
 
 import dataclasses
-import functools
 
 import jax
 from jaxtyping import Array, Float
 import numpy as np
 
-from dicm_jax import evaluate, experiment
+from dicm_jax import evaluate, experiment, fingerprint
 from dicm_jax import state as state_lib
 from dicm_jax.data import click_log
 from dicm_jax.model import inputs as inputs_lib
@@ -87,7 +86,7 @@ def _shows_all(like: click_log.ClickLog, count: int) -> click_log.ClickLog:
 def named(tree) -> dict[str, np.ndarray]:
   """Leaves of a tree of parameters by dotted name, e.g. net.linear.0.bias."""
   leaves = jax.tree_util.tree_leaves_with_path(tree)
-  name = functools.partial(jax.tree_util.keystr, simple=True, separator=".")
   return {
-    name(path): np.ascontiguousarray(leaf, np.float32) for path, leaf in leaves
+    fingerprint.name_of(path): np.ascontiguousarray(leaf, np.float32)
+    for path, leaf in leaves
   }

@@ -76,9 +76,7 @@ class RunLock:
         path,
         e.strerror,
       )
-    with contextlib.suppress(
-      OSError
-    ):  # A full disk: the lock holds all the same.
+    with contextlib.suppress(OSError):  # Of a full disk; the lock holds.
       _introduce(file)
     self._held = file
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 import contextlib
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 
@@ -31,6 +32,11 @@ class Saved:
 
   def position(self) -> seal.Position:
     """What was given to `checkpoint.save` as the data position."""
+    return self._position
+
+  @functools.cached_property
+  def _position(self) -> seal.Position:
+    """Read once: it is asked for before the arrays are, and to compare them."""
     with self._reading(), ocp.Checkpointer(ocp.JsonCheckpointHandler()) as file:
       return seal.opened(file.restore(self._item("position")), self.step)
 

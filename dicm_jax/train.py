@@ -36,11 +36,19 @@ class Gradients(NamedTuple):
   """Of those of its distinct images, the trained numbers."""
 
 
+class Found(NamedTuple):
+  """What a device's own samples and rows come to."""
+
+  loss: Float[Array, ""]
+  """Its part of the mean."""
+  gradients: Gradients
+  statistics: PyTree
+  """What the net counts besides (Dice), see `nets.statistics`."""
+
+
 class Worked(NamedTuple):
   """What a step comes to before it is written."""
 
-  loss: Float[Array, ""]
-  """This device's part of the mean."""
   gradients: Gradients
   """The dense ones summed over all devices."""
   dense: dict[str, PyTree]
@@ -74,13 +82,13 @@ def train_on_answers(
   """The step from where the slice's rows have been asked for."""
   served = owners.answer(program, state, content, asked)
   found = differentiate(program, state, batch, served)
-  return learn(program, state, asked.ids, *found)
+  return learn(program, state, asked.ids, found)
 
 
 def differentiate(
   program: Program, state: State, batch: Batch, served: owners.Served
-) -> tuple[Float[Array, ""], Gradients, PyTree]:
-  """Loss, its gradients, and what the net counts besides (Dice)."""
+) -> Found:
+  """The loss and its gradients."""
 
   def mean_loss(params, id_vectors, image_vectors):
     net = program.net(params)
@@ -96,16 +104,12 @@ def differentiate(
   # Gradients go the vectors' way back; owners sum those of equal rows.
   images = images[:, : program.model.trained_width]  # The rest is frozen.
   layers = owners.pull_back(program, state, served, images)
-  return mean, Gradients({"embed": layers, "net": net}, ids, images), statistics
+  gradients = Gradients({"embed": layers, "net": net}, ids, images)
+  return Found(mean, gradients, statistics)
 
 
 def learn(
-  program: Program,
-  state: State,
-  asked: route.Asked,
-  mean: Float[Array, ""],
-  gradients: Gradients,
-  statistics: PyTree,
+  program: Program, state: State, asked: route.Asked, found: Found
 ) -> tuple[State, Float[Array, ""]]:
   """The step from where gradients are known.
 
@@ -113,14 +117,12 @@ def learn(
     program: the step's fixed parts.
     state: before the step.
     asked: for the slice's ID rows.
-    mean: this device's part of the mean loss.
-    gradients: this device's.
-    statistics: of the CTR network, as `nets.statistics` gives them.
+    found: of this device.
   """
-  made = work_out(program, state, asked, mean, gradients, statistics)
+  made = work_out(program, state, asked, found)
   ok = is_sound(state, made)
   ids, id_slots = owners.write(
-    program, state, asked, gradients.ids, made.rows, ok
+    program, state, asked, found.gradients.ids, made.rows, ok
   )
   with jax.named_scope(parts.DENSE_UPDATE):
     dense, dense_slots = guard.kept(
@@ -134,21 +136,17 @@ def learn(
     dense_slots=dense_slots,
   )
   with jax.named_scope(parts.CTR_NET):
-    return state, guard.reported(ok, mesh_lib.total(mean, "loss"))
+    return state, guard.reported(ok, mesh_lib.total(found.loss, "loss"))
 
 
 def work_out(
-  program: Program,
-  state: State,
-  asked: route.Asked,
-  mean: Float[Array, ""],
-  gradients: Gradients,
-  statistics: PyTree,
+  program: Program, state: State, asked: route.Asked, found: Found
 ) -> Worked:
   """What a step comes to; arguments as of `learn`."""
+  gradients = found.gradients
   rows = owners.touch(program, state, asked, gradients.ids)
   with jax.named_scope(parts.SPARSE_UPDATE):
-    own = mean, gradients.ids, gradients.images
+    own = found.loss, gradients.ids, gradients.images
     finite = guard.is_finite(own) & optim.is_finite(rows, asked.rows)
   with jax.named_scope(parts.DENSE_UPDATE):
     # It rides along: dense gradients are summed anyway.
@@ -157,9 +155,9 @@ def work_out(
     )
     updates, slots = program.dense.update(dense, state.dense_slots, state.dense)
     new: PyTree = optax.apply_updates(state.dense, updates)
-  new = new | {"net": nets.with_statistics(new["net"], statistics)}
+  new = new | {"net": nets.with_statistics(new["net"], found.statistics)}
   summed = gradients._replace(dense=dense)
-  return Worked(mean, summed, new, slots, rows, wrong)
+  return Worked(summed, new, slots, rows, wrong)
 
 
 @jax.named_scope(parts.DENSE_UPDATE)

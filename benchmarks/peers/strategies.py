@@ -81,7 +81,7 @@ def _learn(program: Program, state: State, batch: Batch, features, count):
   )
   dense = {"embed": of_layers, "net": net}
   gradients = train.Gradients(dense, of_ids, of_images)
-  return train.learn(program, state, ids, mean, gradients, {})
+  return train.learn(program, state, ids, train.Found(mean, gradients, {}))
 
 
 def _embed(program: Program, standard: embed.Standard, params, features):

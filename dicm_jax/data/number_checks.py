@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from dicm_jax import errors
+from dicm_jax.data.readers import values as raw_values
 
 Numbers = Shaped[np.ndarray, " n"]
 
@@ -44,14 +45,9 @@ def row_below(count: int) -> Rule:
 
 def flat(column: pa.Array) -> pa.Array:
   """The values of a column, whatever lists they are in."""
-  while _is_list(column.type):
+  while raw_values.is_list(column.type):
     column = column.flatten()
   return column
-
-
-def _is_list(kind: pa.DataType) -> bool:
-  types = pa.types
-  return types.is_list(kind) or types.is_fixed_size_list(kind)
 
 
 def check(

@@ -172,9 +172,7 @@ def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _flat(column: pa.Array) -> np.ndarray:
-  while pa.types.is_list(column.type):
-    column = column.flatten()
-  return column.to_numpy(zero_copy_only=False)
+  return number_checks.flat(column).to_numpy(zero_copy_only=False)
 
 
 def offsets_of(lengths: Sequence[np.ndarray]) -> np.ndarray:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from dicm_jax import errors
 from dicm_jax.data import feature_files, files, quantise
+from dicm_jax.data.readers import values as raw_values
 
 KEY, VECTOR = "key", "vector"
 _SAID = ("encoder", "digest", "similarity", "items")
@@ -148,22 +149,13 @@ def _check_columns(path: pathlib.Path, table: pa.Table, vector: str) -> None:
       )
   kind = table.schema.field(vector).type
   # Stored features may be int8 with a scale.
-  if not _is_list(kind) or not (
+  if not raw_values.is_list(kind) or not (
     pa.types.is_floating(kind.value_type)
     or (pa.types.is_int8(kind.value_type) and "scale" in table.column_names)
   ):
     raise errors.InputError(
       f"{path}: column {vector!r}: expected lists of float32, found {kind}"
     )
-
-
-def _is_list(kind: pa.DataType) -> bool:
-  types = pa.types
-  return (
-    types.is_list(kind)
-    or types.is_large_list(kind)
-    or types.is_fixed_size_list(kind)
-  )
 
 
 def _keys(path: pathlib.Path, table: pa.Table) -> list[str]:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 import numpy as np
 import pyarrow as pa
 import safetensors
-from safetensors import numpy as arrays
+from safetensors import numpy as safetensors_numpy
 
 from dicm_jax import errors
 from dicm_jax.data import files
@@ -58,15 +58,15 @@ class Bundle:
     """The network's shape, as the run's config has it."""
     return self.manifest["config"]["model"]
 
-  def parameters(self) -> dict[str, np.ndarray]:
-    """Parameters of the network by dotted name.
+  def arrays(self, name: str) -> dict[str, np.ndarray]:
+    """Arrays of one of the files, PARAMETERS or LAYERS, by dotted name.
 
     Raises:
       InputError: the file is damaged.
     """
-    path = self.folder / PARAMETERS
+    path = self.folder / name
     try:
-      return arrays.load_file(path)
+      return safetensors_numpy.load_file(path)
     except (safetensors.SafetensorError, OSError) as e:
       raise errors.InputError(f"{path}: damaged file: {e}") from e
 

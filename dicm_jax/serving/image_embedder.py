@@ -7,8 +7,6 @@ that a row of `images.parquet` would hold.
 
 from jaxtyping import Float
 import numpy as np
-import safetensors
-from safetensors import numpy as arrays
 
 from dicm_jax import errors
 from dicm_jax.serving import bundle as bundle_lib
@@ -31,17 +29,12 @@ class ImageEmbedder:
     self.digest: str = encoder["digest"]
     """Of the encoder whose features it takes."""
     self.width: int = encoder["width"]
-    path = bundle.folder / bundle_lib.LAYERS
     if encoder["mode"] == "titles" or not bundle.fields.image_rows:
       raise errors.InputError(
         f"{bundle.folder}: expected a model that sees pictures, found one of "
         f"{'titles' if bundle.fields.image_rows else 'ids alone'}"
       )
-    try:
-      found = arrays.load_file(path)
-    except (safetensors.SafetensorError, OSError) as e:
-      raise errors.InputError(f"{path}: damaged file: {e}") from e
-    self._parameters = found
+    self._parameters = found = bundle.arrays(bundle_lib.LAYERS)
     activation = self._model["activation"].replace("dice", "prelu")
     names = ["layers"]
     if self._model["image_nets"] == "separate":

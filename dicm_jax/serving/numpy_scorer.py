@@ -78,7 +78,7 @@ class NumpyScorer:
   def __init__(self, bundle: bundle_lib.Bundle):
     model = bundle.model
     check(model)
-    parameters = bundle.parameters()
+    parameters = bundle.arrays(bundle_lib.PARAMETERS)
     self._ids, self._layout = bundle.ids, bundle.fields.layout
     self._sees_ad = model["images"] in ("both", "ad")
     self._sees_behaviours = model["images"] in ("both", "behaviour")

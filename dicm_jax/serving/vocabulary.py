@@ -1,7 +1,8 @@
 """From the values that requests name to rows of the tables, and back."""
 
 from collections.abc import Sequence
-import hashlib
+
+from dicm_jax.data.preparation import vocabulary
 
 UNKNOWN = 0
 """Row of an unknown id."""
@@ -42,8 +43,7 @@ class Hashed:
   def row(self, value: Value | None) -> int:
     if not value:  # In logs, too, empty text is a missing value.
       return UNKNOWN
-    digest = hashlib.blake2b(str(value).encode(), digest_size=8).digest()
-    return 1 + int.from_bytes(digest, "little") % self._buckets
+    return 1 + vocabulary.hash_text(str(value)) % self._buckets
 
   def value(self, row: int) -> Value | None:
     del row

@@ -32,12 +32,13 @@ def hash64(values: pa.Array) -> UInt64[np.ndarray, " n"]:
   rows must be.
   """
   encoded = values.dictionary_encode()
-  hashed = [_hash(text) for text in encoded.dictionary.to_pylist()]
-  table = np.array([*hashed, _hash("")], np.uint64)
+  hashed = [hash_text(text) for text in encoded.dictionary.to_pylist()]
+  table = np.array([*hashed, hash_text("")], np.uint64)
   return table[encoded.indices.fill_null(len(hashed)).to_numpy()]
 
 
-def _hash(text: str) -> int:
+def hash_text(text: str) -> int:
+  """As `hash64`, of one string."""
   digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
   return int.from_bytes(digest, "little")
 
