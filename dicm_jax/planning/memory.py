@@ -106,11 +106,12 @@ def _slots(slots: optax.OptState, ids) -> tuple[list, list]:
 def _activations(
   config: config_lib.Config, load: Workload, made: Shapes
 ) -> int:
-  """What the net keeps for the way back, and the largest things beside it.
+  """The larger of what the way back and what the dense update take at a time.
 
-  Those are one more array like the largest kept, a chunk of images, the
-  vectors and gradients of rows on both sides, and the dense gradients. Sharing
-  of memory between them is left to the compiler, so this is an estimate.
+  The way back: what the net keeps for it, one more array like the largest
+  kept, a chunk of images, the vectors and gradients of rows on both sides, and
+  the dense gradients. Sharing of memory between them is left to the compiler,
+  so this is an estimate.
   """
   kept = residuals(config, load, made)
   largest = max((shapes.num_bytes(leaf) for leaf in kept), default=0)
@@ -125,8 +126,19 @@ def _activations(
   numbers += 2 * ids * model.id_width + 2 * images * model.image_vector
   gradients = shapes.num_bytes(made.state.dense)
   made_here = _features(config, load, made)
-  beside = FLOAT_BYTES * numbers + gradients + made_here
-  return shapes.num_bytes(kept) + largest + beside
+  beside = FLOAT_BYTES * numbers + gradients
+  way_back = shapes.num_bytes(kept) + largest + beside
+  return made_here + max(way_back, _dense_update(made))
+
+
+def _dense_update(made: Shapes) -> int:
+  """Bytes of the gradients, new parameters and slots, laid end to end as well.
+
+  `guard.is_finite` looks at them so before they take the old ones' place.
+  """
+  parameters = shapes.num_bytes(made.state.dense)
+  slots = shapes.num_bytes(made.state.dense_slots)
+  return 2 * (2 * parameters + slots)
 
 
 def _features(config: config_lib.Config, load: Workload, made: Shapes) -> int:

@@ -51,10 +51,15 @@ def test_a_damaged_file_is_seen_or_does_no_harm(tmp_path):
   assert found["detected"] >= found["files"]
 
 
+# Orbax leaves coroutines alone where reading a damaged file fails.
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.slow
 def test_any_damage_is_seen_or_does_no_harm(tmp_path):
   found = damage.run(tmp_path, toy.build().state, flips=20)
-  assert found["detected"] > found["harmless"] > 0
+  assert found["detected"] >= 5 * found["files"]
+  # Orbax keeps some arrays twice and reads one of them.
+  assert found["harmless"] > 0
 
 
 def test_state_of_another_step_is_seen(run):

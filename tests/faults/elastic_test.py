@@ -94,7 +94,7 @@ def test_run_over_four_meshes_goes_on_as_if_on_one(tmp_path):
   assert processes.checkpoints(run) == [100, 200, 300, 400]
   for step in processes.checkpoints(run):
     position = checkpoint.Saved(run, step).position()
-    assert position["samples"] == step * BATCH
+    assert position.values["samples"] == step * BATCH
 
   # Rounding grows within 400 steps, so the end is alike, not equal.
   alone = tmp_path / "alone"
