@@ -1,6 +1,7 @@
 """Dense layers in NumPy, as `model/layers.py` has them in evaluation."""
 
 from collections.abc import Callable, Mapping, Sequence
+import itertools
 
 from jaxtyping import Float, Int
 import numpy as np
@@ -25,7 +26,9 @@ def sigmoid(x: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
 
 
 def _prelu(p: Parameters, name: str, x: np.ndarray) -> np.ndarray:
-  return np.where(x > 0, x, p[f"{name}.slope"] * x)
+  below = np.minimum(x, 0)
+  below *= p[f"{name}.slope"] - np.float32(1)
+  return x + below
 
 
 def _relu(p: Parameters, name: str, x: np.ndarray) -> np.ndarray:
@@ -76,7 +79,8 @@ class MLP:
     layer once a page view.
     """
     (kernel, bias), *rest = self._layers
-    x = side_by_side(parts, kernel) + bias
+    x = side_by_side(parts, kernel)
+    x += bias
     for number, (kernel, bias) in enumerate(rest):
       name = f"{self._name}.activations.{number}"
       x = self._activate(self._parameters, name, x) @ kernel + bias
@@ -86,14 +90,21 @@ class MLP:
 def side_by_side(
   parts: Sequence[Part], kernel: Float[np.ndarray, "W o"]
 ) -> Float[np.ndarray, "n o"]:
-  """concat(parts) @ kernel, each part by its own rows of the kernel."""
-  total, begin = None, 0
-  for x, index in parts:
-    share = x @ kernel[begin : begin + x.shape[1]]
-    begin += x.shape[1]
-    share = share if index is None else share[index]
-    total = share if total is None else total + share
-  assert total is not None and begin == len(kernel)
+  """concat(parts) @ kernel, each part by its own rows of the kernel.
+
+  What is each sample's own is multiplied in one product, of whatever is shared
+  each row once.
+  """
+  bounds = np.cumsum([0, *(x.shape[1] for x, _ in parts)])
+  assert bounds[-1] == len(kernel)
+  rows = [kernel[a:b] for a, b in itertools.pairwise(bounds)]
+  own = [i for i, (_, index) in enumerate(parts) if index is None]
+  total = np.concatenate([parts[i][0] for i in own], axis=1) @ np.concatenate(
+    [rows[i] for i in own]
+  )
+  for (x, index), its in zip(parts, rows, strict=True):
+    if index is not None:
+      total += (x @ its)[index]
   return total
 
 

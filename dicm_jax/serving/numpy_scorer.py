@@ -4,7 +4,6 @@ Vectors are read by row, as ids are: no picture is looked at. All that is the
 user's is computed once a page view, whatever the number of its ads.
 """
 
-import itertools
 from typing import NamedTuple
 
 from jaxtyping import Float, Int
@@ -13,15 +12,13 @@ import numpy as np
 from dicm_jax import errors
 from dicm_jax.data import click_log
 from dicm_jax.serving import bundle as bundle_lib
-from dicm_jax.serving import logs, numpy_attention, numpy_layers
+from dicm_jax.serving import logs, numpy_behaviours, numpy_layers
 from dicm_jax.serving.numpy_layers import Part, reduced
 
 POOLED = ("concat", "max", "mean", "sum")
 ATTENTIVE = ("attentive", "multi_query_attentive")
 AGGREGATORS = (*POOLED, *ATTENTIVE)
 
-_LATEST = 32
-"""Behaviours that `concat` keeps, as pooling.LATEST."""
 _SAMPLES = 4096
 """Ads at a time, at most, or one page view: bounds the memory."""
 
@@ -84,13 +81,14 @@ class NumpyScorer:
     self._sees_behaviours = model["images"] in ("both", "behaviour")
     self._as_behaviour, self._as_ad = _looks(model, bundle.images)
     self._aggregator = model["aggregator"]
-    self._channels = [
-      numpy_attention.Channel(
-        parameters, f"sight.aggregator.{name}", model["normalize"]
+    self._attention = None
+    if self._sees_behaviours and self._aggregator in ATTENTIVE:
+      self._attention = numpy_behaviours.Attention(
+        parameters,
+        model["normalize"],
+        self._as_behaviour,
+        self._as_ad,
       )
-      for name in ("by_image", "by_ids")
-      if f"sight.aggregator.{name}.of_key.kernel" in parameters
-    ]
     self._net = numpy_layers.MLP(
       parameters, "net", model["activation"], model["output_activation"]
     )
@@ -151,23 +149,16 @@ class NumpyScorer:
 
   def _pictures(self, views: _Views, ad) -> list[Part]:
     """The ads' pictures, and the behaviours' joined."""
-    ad_image = self._as_ad[views.log.ad_image[views.samples]]
-    parts: list[Part] = [(ad_image, None)] if self._sees_ad else []
-    if self._sees_behaviours:
-      parts += self._behaviours(views, ad, ad_image)
-    return parts
-
-  def _behaviours(self, views: _Views, ad, ad_image) -> list[Part]:
-    """The behaviours joined, as parts of the network's input."""
-    values, offsets, _ = _some(views.log.behaviour_images, views.groups)
-    vectors = self._as_behaviour[values]
-    if not self._channels:
-      return [(_joined(self._aggregator, vectors, offsets), views.group)]
-    queries = (ad_image, ad)[: len(self._channels)]
-    return [
-      (_of_groups(channel, vectors, offsets, query, views.group), None)
-      for channel, query in zip(self._channels, queries, strict=True)
-    ]
+    ad_rows = views.log.ad_image[views.samples]
+    parts: list[Part] = [(self._as_ad[ad_rows], None)] if self._sees_ad else []
+    if not self._sees_behaviours:
+      return parts
+    rows, offsets, _ = _some(views.log.behaviour_images, views.groups)
+    seen = numpy_behaviours.Seen(rows, offsets, views.group, ad_rows, ad)
+    if self._attention:
+      return [*parts, *((joined, None) for joined in self._attention(seen))]
+    name, vectors = self._aggregator, self._as_behaviour
+    return [*parts, numpy_behaviours.pooled(name, vectors, seen)]
 
 
 def _looks(model: dict, images: Float[np.ndarray, "I E"]):
@@ -183,32 +174,3 @@ def _some(lists: click_log.Jagged, keep: slice):
   offsets = lists.offsets[keep.start : keep.stop + 1]
   span = slice(int(offsets[0]), int(offsets[-1]))
   return lists.values[span], offsets - offsets[0], span
-
-
-def _joined(name: str, vectors, offsets) -> Float[np.ndarray, "G _"]:
-  """Behaviours of each page view by an aggregator that sees no ad."""
-  if name == "concat":
-    return _latest(vectors, offsets)
-  out = reduced(np.maximum if name == "max" else np.add, vectors, offsets)
-  if name == "mean":
-    out /= np.maximum(np.diff(offsets), 1).astype(np.float32)[:, None]
-  return out
-
-
-def _latest(vectors, offsets) -> Float[np.ndarray, "G _"]:
-  """The latest behaviours side by side, the newest first, zeros behind."""
-  out = np.zeros((len(offsets) - 1, _LATEST, vectors.shape[1]), np.float32)
-  for group, (begin, end) in enumerate(itertools.pairwise(offsets.tolist())):
-    kept = vectors[max(begin, end - _LATEST) : end][::-1]
-    out[group, : len(kept)] = kept
-  return out.reshape(len(out), -1)
-
-
-def _of_groups(channel, vectors, offsets, queries, group):
-  """A channel's answer for each ad; the ads of a page view lie together."""
-  starts = np.searchsorted(group, np.arange(len(offsets)))
-  out = np.empty((len(queries), vectors.shape[1]), np.float32)
-  for g in range(len(offsets) - 1):
-    ads = slice(starts[g], starts[g + 1])
-    out[ads] = channel(vectors[offsets[g] : offsets[g + 1]], queries[ads])
-  return out

@@ -45,7 +45,7 @@ def test_activations_are_of_the_size_estimated(kind, mesh):
   found = made.compiled.memory_analysis()
   assert found is not None
   # An estimate: what shares memory with what is up to XLA.
-  assert 0.5 < held.activations / found.temp_size_in_bytes < 2
+  assert 0.7 < held.activations / found.temp_size_in_bytes < 1.2
 
 
 @all_kinds
