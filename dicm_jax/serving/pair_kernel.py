@@ -6,6 +6,7 @@ not leave the cache, and without Python's lock, so that threads share the work.
 
 from collections.abc import Callable
 import functools
+import inspect
 
 from jaxtyping import Float
 import numpy as np
@@ -24,7 +25,7 @@ def compiled() -> Callable[..., None] | None:
     return None
   # Sums in any order, as BLAS adds them too; NaN and infinity as they are.
   jit = numba.njit(fastmath={"contract", "nsz", "reassoc"}, nogil=True)
-  return jit(_weigh)
+  return jit(inspect.unwrap(_weigh))  # Without checks of its types.
 
 
 def _weigh(
