@@ -27,6 +27,7 @@ _HEARTBEAT_S = 30
 
 def parse_flags(argv: list[str]) -> list[str]:
   """Parses the command line for `absl.app.run`; exits with 2 on a mistake."""
+  _tell_all_in_help(argv[0])
   try:
     rest = flags.FLAGS(argv)
   # Absl and ml_collections raise many kinds, and a config file is a program.
@@ -35,6 +36,14 @@ def parse_flags(argv: list[str]) -> list[str]:
   if len(rest) > 1:
     fail(errors.InputError(f"unexpected argument {rest[1]!r}"))
   return rest
+
+
+def _tell_all_in_help(program: str) -> None:
+  """Else --help tells of the flags that the main module itself has defined."""
+  for module, found in flags.FLAGS.flags_by_module_dict().items():
+    if module.startswith("dicm_jax."):
+      for flag in found:
+        flags.FLAGS.register_key_flag_for_module(program, flag)
 
 
 def config_values(config: flags.FlagHolder) -> dict[str, Any]:
