@@ -15,7 +15,7 @@ from absl import flags
 import absl.logging
 import jax
 
-from dicm_jax import errors
+from dicm_jax import errors, named_configs
 
 _LATE = ("Event loop is closed", "error while reading array index")
 _CONFIG_MODULE = "config_config"
@@ -29,7 +29,9 @@ def parse_flags(argv: list[str]) -> list[str]:
   """Parses the command line for `absl.app.run`; exits with 2 on a mistake."""
   _tell_all_in_help(argv[0])
   try:
-    rest = flags.FLAGS(argv)
+    rest = flags.FLAGS(named_configs.found(argv))
+  except errors.InputError as e:
+    fail(e)
   # Absl and ml_collections raise many kinds, and a config file is a program.
   except Exception as e:
     fail(errors.InputError(_explain(e, argv)))

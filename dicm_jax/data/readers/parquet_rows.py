@@ -34,7 +34,7 @@ def fitting(path: pathlib.Path, names: Sequence[str], most: int) -> int:
   """
   file = _open(path, names)
   metadata, rows = file.metadata, most
-  columns = [i for i, name in _leaves(metadata.schema) if name in names]
+  columns = {i: name for i, name in _leaves(metadata.schema) if name in names}
   for number in range(metadata.num_row_groups):
     group = metadata.row_group(number)
     # With its first row comes the whole dictionary. And of a damaged footer
@@ -43,8 +43,13 @@ def fitting(path: pathlib.Path, names: Sequence[str], most: int) -> int:
     batch = next(batches, None)
     if batch is None:
       continue
-    for column in map(group.column, columns):
-      name = column.path_in_schema.partition(".")[0]
+    for i, name in columns.items():
+      column, expected = group.column(i), metadata.schema.column(i).path
+      if column.path_in_schema != expected:
+        raise errors.InputError(
+          f"{path}: damaged footer: expected column {expected!r} in row group "
+          f"{number}, found {column.path_in_schema!r}"
+        )
       size = max(
         column.num_values * _longest(batch[name]),
         column.total_uncompressed_size,

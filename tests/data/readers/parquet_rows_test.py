@@ -1,5 +1,7 @@
 """Files of a MB that hold gigabytes are read in few rows, or refused."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -46,3 +48,17 @@ def test_a_row_that_is_too_large_is_refused(tmp_path, monkeypatch):
   path = save(tmp_path / "l.parquet", "w" * 1000, 2, length=2000)
   with pytest.raises(errors.InputError, match=r"'word.*rows of at most 1 MB"):
     list(table.raw_blocks(path, ("word",), source.Bad()))
+
+
+def test_a_footer_whose_parts_disagree_is_refused(tmp_path):
+  path = tmp_path / "log.parquet"
+  pq.write_table(pa.table({"words": ["a", "b"]}), path)
+  schema, row_group, *more = re.split(rb"(?<=words)", path.read_bytes())
+  changed = row_group.replace(b"words", b"wordy")
+  path.write_bytes(b"".join([schema, changed, *more]))
+  with pytest.raises(errors.InputError) as caught:
+    parquet_rows.fitting(path, ["words"], 100)
+  assert str(caught.value) == (
+    f"{path}: damaged footer: expected column 'words' in row group 0, found "
+    "'wordy'"
+  )
