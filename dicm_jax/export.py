@@ -26,6 +26,8 @@ from dicm_jax import (
   any_config,
   command,
   config_tree,
+  content,
+  encoder_export,
   errors,
   evaluate,
   experiment,
@@ -41,6 +43,7 @@ from dicm_jax import (
 )
 from dicm_jax import state as state_lib
 from dicm_jax.data import files, quantise
+from dicm_jax.model import backbone as backbone_lib
 from dicm_jax.serving import artifact_scorer, example, net_inputs, vector_table
 from dicm_jax.serving import bundle as bundle_lib
 from dicm_jax.serving import fields as fields_lib
@@ -60,6 +63,8 @@ class Exported:
   ids: Float[np.ndarray, "R D"]
   images: Float[np.ndarray, "I E"]
   scored: evaluate.Scored
+  backbone: backbone_lib.Backbone | None
+  """What sees the pictures; None: nothing of ours, or the net sees none."""
 
   @property
   def x(self) -> experiment.Experiment:
@@ -114,11 +119,18 @@ def _exported(restored: restore.Restored) -> Exported:
   raw = raw_fields.of(x.data, x.layout, config.data.path, config.model.sees_ad)
   ids = row_vectors.of_ids(x, state)
   images = np.zeros((1, config.model.image_vector), np.float32)
+  backbone = None
   if raw.fields.image_rows:
     images = row_vectors.of_images(x, state)
+    backbone = encoder_export.backbone_of(content.kind(config))
   scored = evaluate.evaluate(x, state, config)
   return Exported(
-    restored=restored, raw=raw, ids=ids, images=images, scored=scored
+    restored=restored,
+    raw=raw,
+    ids=ids,
+    images=images,
+    scored=scored,
+    backbone=backbone,
   )
 
 
@@ -133,6 +145,9 @@ def _write(folder: pathlib.Path, made: Exported, dtype: str) -> dict[str, Any]:
   )
   if made.raw.fields.image_rows:
     _write_arrays(folder / bundle_lib.LAYERS, _image_layers(state))
+    if made.backbone:
+      artifact = encoder_export.serialised(made.backbone)
+      (folder / bundle_lib.ENCODER).write_bytes(artifact)
   about = _write_manifest(folder, _about(made, dtype, specs))
   # What was written is read back, and has to do all the rest.
   bundle = bundle_lib.read(folder)
@@ -214,6 +229,7 @@ def _about(made: Exported, dtype: str, specs) -> dict[str, Any]:
       "mode": config.image.mode,
       "digest": x.encoder_digest,
       "width": x.feature_width,
+      "pictures": encoder_export.about(made.backbone),
     },
     "weights_notice": x.weights_notice,
     "data_notice": x.data.notice,

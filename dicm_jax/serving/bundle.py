@@ -30,6 +30,8 @@ IMAGES = "images.parquet"
 IDS = "ids"
 """Folder of a file for each feature."""
 NET = "net.jaxexport"
+ENCODER = "encoder.jaxexport"
+"""Absent where no weights of ours see the pictures."""
 PARAMETERS = "net.safetensors"
 LAYERS = "image_layers.safetensors"
 
