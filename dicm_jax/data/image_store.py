@@ -15,12 +15,16 @@ import re
 import struct
 from typing import overload
 
+from jaxtyping import UInt8
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicm_jax import errors
 from dicm_jax.data import files, images, source
 
+FOLDER = "images"
+"""Of a prepared data set."""
 NO_IMAGE = 0
 PART_PICTURES = 256
 """Pictures of a file, at most."""
@@ -305,3 +309,19 @@ def names(folder: pathlib.Path, rows: slice = slice(None)) -> list[str]:
       f"{folder}: expected pictures {start} to {stop - 1}, found {len(found)}"
     )
   return found
+
+
+def digests(folder: pathlib.Path) -> UInt8[np.ndarray, "I 32"]:
+  """SHA-256 of each row's encoded picture; no picture is read.
+
+  Raises:
+    InputError: a file is damaged.
+  """
+  columns = [files.read_column(path, "sha256") for path in _parts(folder)]
+  for column, path in zip(columns, _parts(folder), strict=True):
+    if column.type != _SCHEMA.field("sha256").type or column.null_count:
+      raise errors.InputError(
+        f"{path}: column 'sha256': expected digests, found {column.type}"
+      )
+  found = b"".join(one for column in columns for one in column.to_pylist())
+  return np.frombuffer(found, np.uint8).reshape(-1, 32)
