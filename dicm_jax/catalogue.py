@@ -66,11 +66,10 @@ class Prepared:
 
   def __init__(self, path: pathlib.Path):
     self._path = path
-    keys = feature_files.image_keys(path)
+    keys, self.sources = image_sources.of_prepared(path)
     if not keys:
       raise errors.InputError(f"{path}: expected a data set with pictures")
     self.rows = {key: row for row, key in enumerate(keys) if key}
-    self.sources = image_sources.of_prepared(path, len(keys))
 
   def vectors(
     self, bundle: bundle_lib.Bundle, keys: Sequence[str]

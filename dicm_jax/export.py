@@ -193,7 +193,7 @@ def _write_vectors(folder: pathlib.Path, made: Exported, dtype: str) -> None:
     columns = {
       "key": pa.array(keys, pa.string()),
       "row": pa.array(np.arange(rows)),
-      bundle_lib.SOURCE: bundle_lib.sources_column(made.sources),
+      bundle_lib.SOURCE: files.digests_column(made.sources),
     }
     about = {
       "encoder": f"{made.restored.config.image.backbone}, trained layers",

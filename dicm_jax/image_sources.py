@@ -22,25 +22,23 @@ def of(data: click_log.Dataset, path: str) -> UInt8[np.ndarray, "I 32"]:
     path: folder of the prepared data; "" for one that lies in memory.
   """
   if path:
-    return of_prepared(pathlib.Path(path), len(data.image_names))
+    return of_prepared(pathlib.Path(path))[1]
   return of_pictures(data.image_bytes)
 
 
-def of_prepared(path: pathlib.Path, rows: int) -> UInt8[np.ndarray, "I 32"]:
-  """The same of a prepared data set, read from its files.
-
-  Args:
-    path: its folder.
-    rows: of images.
+def of_prepared(
+  path: pathlib.Path,
+) -> tuple[list[str], UInt8[np.ndarray, "I 32"]]:
+  """Keys of a prepared data set's image rows, and the same, from its files.
 
   Raises:
-    InputError: a file is damaged, or the rows are others.
+    InputError: a file is damaged.
   """
   if (path / image_store.FOLDER).exists():
-    return image_store.digests(path / image_store.FOLDER)
-  found = feature_files.digests(path)
+    return image_store.sources(path / image_store.FOLDER)
+  keys, found = feature_files.image_keys(path), feature_files.digests(path)
   # Titles alone: nothing that could be compared.
-  return np.zeros((rows, 32), np.uint8) if found is None else found
+  return keys, np.zeros((len(keys), 32), np.uint8) if found is None else found
 
 
 def of_pictures(

@@ -311,17 +311,21 @@ def names(folder: pathlib.Path, rows: slice = slice(None)) -> list[str]:
   return found
 
 
-def digests(folder: pathlib.Path) -> UInt8[np.ndarray, "I 32"]:
-  """SHA-256 of each row's encoded picture; no picture is read.
+def sources(
+  folder: pathlib.Path,
+) -> tuple[list[str], UInt8[np.ndarray, "I 32"]]:
+  """Key of each row, and SHA-256 of its encoded picture; no picture is read.
 
   Raises:
     InputError: a file is damaged.
   """
-  columns = [files.read_column(path, "sha256") for path in _parts(folder)]
-  for column, path in zip(columns, _parts(folder), strict=True):
-    if column.type != _SCHEMA.field("sha256").type or column.null_count:
-      raise errors.InputError(
-        f"{path}: column 'sha256': expected digests, found {column.type}"
-      )
-  found = b"".join(one for column in columns for one in column.to_pylist())
-  return np.frombuffer(found, np.uint8).reshape(-1, 32)
+  keys: list[str] = []
+  digests = [np.zeros((0, 32), np.uint8)]
+  for path in _parts(folder):
+    with files.reading(path), pq.ParquetFile(path) as file:
+      table = file.read(["key", "sha256"])
+      keys += table["key"].to_pylist()
+    digests.append(files.digests_of(path, "sha256", table["sha256"]))
+  if None in keys:
+    raise errors.InputError(f"{folder}: column 'key': expected none missing")
+  return keys, np.concatenate(digests)

@@ -36,7 +36,6 @@ ENCODER = "encoder.jaxexport"
 """Absent where no weights of ours see the pictures."""
 PARAMETERS = "net.safetensors"
 LAYERS = "image_layers.safetensors"
-_DIGEST_BYTES = 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -206,29 +205,4 @@ def _images(folder, fields: fields_lib.Fields, width: int):
   keys = tuple(key or "" for key in table["key"].to_pylist())
   if SOURCE not in table.column_names:
     return keys, found, None
-  return keys, found, sources_of(path, table)
-
-
-def sources_column(sources: UInt8[np.ndarray, "n 32"]) -> pa.Array:
-  """Digests as a column of a table."""
-  data = pa.py_buffer(np.ascontiguousarray(sources).tobytes())
-  kind = pa.binary(_DIGEST_BYTES)
-  return pa.Array.from_buffers(kind, len(sources), [None, data])
-
-
-def sources_of(
-  path: pathlib.Path, table: pa.Table
-) -> UInt8[np.ndarray, "n 32"]:
-  """The inverse of `sources_column`.
-
-  Raises:
-    InputError: the column is of another type, or some are missing.
-  """
-  column = table[SOURCE]
-  if column.type != pa.binary(_DIGEST_BYTES) or column.null_count:
-    raise errors.InputError(
-      f"{path}: column {SOURCE!r}: expected SHA-256 digests, found "
-      f"{column.type}, {column.null_count} missing"
-    )
-  found = b"".join(column.to_pylist())
-  return np.frombuffer(found, np.uint8).reshape(-1, _DIGEST_BYTES)
+  return keys, found, files.digests_of(path, SOURCE, table[SOURCE])

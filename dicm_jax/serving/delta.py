@@ -50,7 +50,7 @@ class Tables(NamedTuple):
 def contents(bundle: bundle_lib.Bundle) -> str:
   """SHA-256 of the image table, and of the ids that deltas have added."""
   rows = bundle.fields.image_rows
-  digest = hashlib.sha256(json.dumps(bundle.image_keys).encode())
+  digest = hashlib.sha256("\0".join(bundle.image_keys).encode())
   digest.update(np.ascontiguousarray(bundle.images[:rows]).data)
   was = {f["name"]: f["rows"] for f in bundle.manifest["fields"]["ids"]}
   end = 0
@@ -86,7 +86,8 @@ def _with_images(
   ops = np.array(changes.ops)
   new = ops == "added"
   keys = [*bundle.image_keys, *_some(changes.keys, new)]
-  row_of = {key: row for row, key in enumerate(bundle.image_keys) if key}
+  # A server's has uploaded pictures besides.
+  row_of = {k: row for k, row in bundle.image_of.items() if row < before}
   images = np.concatenate([bundle.images[:before], changes.vectors[new]])
   sources = bundle.image_sources
   if sources is not None and changes.sources is not None:
@@ -248,7 +249,9 @@ def _read(path: pathlib.Path, rows: int, width: int) -> Changes:
     )
   sources = None
   if bundle_lib.SOURCE in table.column_names:
-    sources = bundle_lib.sources_of(path, table)
+    sources = files.digests_of(
+      path, bundle_lib.SOURCE, table[bundle_lib.SOURCE]
+    )
   return Changes(tuple(keys), tuple(ops), vectors, sources)
 
 
@@ -281,7 +284,7 @@ def write(
     }
     if changes.sources is not None:
       columns["row"] = pa.array(_rows(bundle, made, changes), pa.int64())
-      columns[bundle_lib.SOURCE] = bundle_lib.sources_column(changes.sources)
+      columns[bundle_lib.SOURCE] = files.digests_column(changes.sources)
     vector_table.write(folder / name, columns, changes.vectors, dtype)
     rows[name] = len(changes.keys)
   manifest = about | {
