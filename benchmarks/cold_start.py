@@ -10,8 +10,8 @@ as unknown in a tenth of the samples, which teaches the unknown row what a new
 ad is worth. New ads are then scored with the unknown id, and with the mean of
 the ids of the nearest pictures' ads: nearest by image vectors, or for the
 ids-only model, which has none, by the frozen features. Figures are of the new
-ads alone; what is in FILE is not measured again. The value is the gain in AUC of
-DICM trained without dropout.
+ads alone; what is in FILE is not measured again. The value is the gain in AUC
+of DICM trained without dropout.
 """
 
 import argparse

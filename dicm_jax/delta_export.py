@@ -16,6 +16,7 @@ from dicm_jax import (
   any_config,
   checkpoint,
   errors,
+  new_ids,
   out_folder,
   restore,
   saved,
@@ -52,6 +53,7 @@ def export_delta(
   pictures: pathlib.Path | None = None,
   workdir: pathlib.Path | None = None,
   deltas: Sequence[pathlib.Path] = (),
+  ads: pathlib.Path | None = None,
 ) -> dict[str, Any]:
   """Writes what is new since a bundle, and since the deltas that lie about.
 
@@ -63,6 +65,8 @@ def export_delta(
     workdir: the run, whose prepared data have changed: what they lack is
       removed.
     deltas: folders of deltas, besides the bundle's own.
+    ads: table of new ads, see `new_ids.read`: their ids begin as the mean of
+      those of ads whose pictures are near.
 
   Returns:
     The manifest.
@@ -72,17 +76,26 @@ def export_delta(
       nothing is new; a picture is damaged; or the folder cannot be written.
   """
   out_folder.check_free(out)
-  if (pictures is None) == (workdir is None):
+  if pictures is not None and workdir is not None:
     raise errors.InputError(
-      "--since: expected --pictures=PATH or --workdir=RUN, one of them"
+      "--since: expected --pictures=PATH or --workdir=RUN, found both"
     )
   bundle = _since(since, deltas)
+  images, ids = None, {}
   if pictures is not None:
-    found = catalogue_lib.Folder(pictures)
-  else:
-    assert workdir is not None
+    images = _images(bundle, catalogue_lib.Folder(pictures))
+  elif workdir is not None:
     found = catalogue_lib.Prepared(_data_of(workdir, bundle))
-  tables = delta.Tables(_images(bundle, found), {})
+    images = _images(bundle, found)
+  if ads is not None:
+    seen = delta.applied(bundle, delta.Tables(images, {}))
+    ids = new_ids.of_neighbours(seen, *new_ids.read(ads))
+  if images is None and not ids:
+    raise errors.InputError(
+      f"--since: nothing is new: all that --pictures, --workdir or --new_ids "
+      f"name is in {since} and its deltas"
+    )
+  tables = delta.Tables(images, ids)
   with out_folder.filling(out) as folder:
     return delta.write(folder, bundle, tables, _about(bundle, tables))
 
@@ -129,8 +142,8 @@ def _data_of(workdir: pathlib.Path, bundle: bundle_lib.Bundle) -> pathlib.Path:
 
 def _images(
   bundle: bundle_lib.Bundle, found: catalogue_lib.Catalogue
-) -> delta.Changes:
-  """What of the image table is another now."""
+) -> delta.Changes | None:
+  """What of the image table is another now; None: nothing."""
   known, sources = bundle.image_of, bundle.image_sources
   assert sources is not None
   rows = np.array([known.get(key, -1) for key in found.rows], np.int64)
@@ -142,10 +155,7 @@ def _images(
   removed = [key for key in known if key not in found.rows] * found.whole
   made = [*added, *changed]
   if not made and not removed:
-    raise errors.InputError(
-      f"nothing is new: all {len(found.rows)} pictures are in {bundle.folder} "
-      "and its deltas"
-    )
+    return None
   width = bundle.images.shape[1]
   vectors = np.zeros((len(made) + len(removed), width), np.float32)
   if made:
@@ -170,5 +180,6 @@ def _about(bundle: bundle_lib.Bundle, tables: delta.Tables) -> dict[str, Any]:
     "dicm_jax": seal.version(),
     "parameters": bundle.manifest["parameters"],
     "encoder": bundle.manifest["encoder"]["digest"],
-    "counts": {op: ops.count(op) for op in delta.OPS},
+    "counts": {op: ops.count(op) for op in delta.OPS}
+    | {f"new {name}": len(c.keys) for name, c in tables.ids.items()},
   }

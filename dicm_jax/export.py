@@ -40,6 +40,7 @@ from dicm_jax import (
   metrics,
   model_card,
   net_export,
+  new_ids,
   out_folder,
   raw_fields,
   restore,
@@ -185,6 +186,9 @@ def _write_vectors(folder: pathlib.Path, made: Exported, dtype: str) -> None:
     if field.name in made.raw.values:
       values = [None, *made.raw.values[field.name]]
       columns["value"] = pa.array(values, pa.string())
+    shown = new_ids.shown_with(made.x.data.train, field)
+    if shown is not None and made.raw.fields.image_rows:
+      columns[new_ids.IMAGE] = pa.array(shown)
     path = folder / bundle_lib.ids_file(field.name)
     vector_table.write(path, columns, made.ids[begin:end], dtype)
   rows = made.raw.fields.image_rows
@@ -320,6 +324,7 @@ def _run_delta(values: flags.FlagValues, out: pathlib.Path) -> dict[str, Any]:
     pictures=path(values.pictures),
     workdir=path(values.workdir),
     deltas=[pathlib.Path(values.deltas)] if values.deltas else [],
+    ads=path(values.new_ids),
   )
   return {key: about[key] for key in ("counts", "since", "result", "files")}
 
@@ -347,6 +352,9 @@ if __name__ == "__main__":
   flags.DEFINE_string("since", "", "Bundle: write what is new since it.")
   flags.DEFINE_string(
     "pictures", "", "With --since: pictures, some of them new."
+  )
+  flags.DEFINE_string(
+    "new_ids", "", "With --since: table of new ads, columns image and an id."
   )
   flags.DEFINE_string("deltas", "", "With --since: folder of other deltas.")
   flags.DEFINE_bool("towers", False, "Write a pre-rank model's two towers.")
