@@ -1,8 +1,11 @@
 """Deltas as the commands make them, of prepared data that have changed."""
 
+import asyncio
+import functools
 import json
 import shutil
 
+import httpx
 import numpy as np
 import pytest
 
@@ -13,10 +16,11 @@ from dicm_jax.serving import delta, delta_folder
 from dicm_jax.serving import server as server_lib
 from dicm_jax.serving.limits import Limits
 from tests.data import logs
-from tests.export_test import ROOT, command
+from tests.export_test import ROOT, command, serving
 from tests.serving import http
 
 pytestmark = pytest.mark.slow
+CLIENTS = 16
 
 
 def prepared(folder, events, pictures=None):
@@ -134,3 +138,64 @@ def test_wrong_command_ends_with_what_is_wrong(run, tmp_path):
     done = command("export", tmp_path, f"--out={tmp_path / 'out'}", *args)
     assert done.returncode == 2
     assert reason in done.stderr
+
+
+def chain(bundle, folder, pictures):
+  """Deltas of a picture each, made ahead; their folders in order."""
+  made = []
+  for number, (key, data) in enumerate(pictures.items()):
+    shots = folder / f"shots{number}"
+    shots.mkdir(parents=True)
+    (shots / f"{key}.png").write_bytes(data)
+    out = folder / "deltas" / f"d{number}"
+    export_delta(bundle, out, pictures=shots, deltas=[folder / "deltas"])
+    made.append(out)
+  return made
+
+
+async def load(url, body, taken):
+  """Statuses of many clients' requests until the last delta is taken."""
+  done, statuses = asyncio.Event(), []
+  limits = httpx.Limits(max_connections=CLIENTS + 2)
+  async with httpx.AsyncClient(
+    base_url=url, limits=limits, timeout=60
+  ) as client:
+
+    async def ask():
+      while not done.is_set():
+        answer = await client.post("/score", content=body, headers=http.JSON)
+        statuses.append(answer.status_code)
+
+    asking = [asyncio.create_task(ask()) for _ in range(CLIENTS)]
+    try:
+      for number, put in enumerate(taken):
+        put()
+        while True:
+          version = (await client.get("/version")).json()
+          if len(version["deltas"]) > number:
+            break
+          await asyncio.sleep(0.05)
+    finally:
+      done.set()
+      await asyncio.gather(*asking)
+  return statuses, version
+
+
+def test_no_request_fails_while_deltas_are_taken(run, tmp_path):
+  bundle = shutil.copytree(run / "bundle", tmp_path / "bundle")
+  pictures = {f"new{i}": logs.png(100 + i) for i in range(5)}
+  deltas = chain(bundle, tmp_path / "made", pictures)
+  (bundle / delta.FOLDER).mkdir()
+  puts = [
+    functools.partial(one.rename, bundle / delta.FOLDER / one.name)
+    for one in deltas
+  ]
+  body = (bundle / bundle_lib.EXAMPLE).read_bytes()
+  options = ["--watch_s=0.1", "--timeout_s=60", f"--max_waiting={CLIENTS}"]
+  with serving(bundle, *options) as url:
+    statuses, version = asyncio.run(load(url, body, puts))
+  assert len(statuses) > 50
+  assert set(statuses) == {200}
+  rows = len(bundle_lib.read(bundle).image_keys)
+  assert version["image_rows"] == rows + len(pictures)
+  assert version["refused"] == {}
