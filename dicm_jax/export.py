@@ -3,12 +3,15 @@
 python -m dicm_jax.export --workdir=runs/a --out=bundle [--dtype=float16]
   [--mesh=2x4]
 python -m dicm_jax.export --workdir=runs/prerank --out=vectors --towers
+python -m dicm_jax.export --since=bundle --out=delta --pictures=folder
+python -m dicm_jax.export --since=bundle --out=delta --workdir=runs/a
 
 The first writes a new folder, all of it or nothing: the vectors of all ids and
 pictures, the network as an artifact of `jax.export` and as plain parameters,
 what requests call things, and a model card; docs/serving.md has it leaf by
 leaf. It scores the test split by what it wrote, and says what that costs. The
-second writes the vectors of a pre-rank model's two towers, see `towers`.
+second writes the vectors of a pre-rank model's two towers, see `towers`; the
+others what is new since a bundle, see `delta_export`.
 """
 
 import dataclasses
@@ -17,7 +20,7 @@ from typing import Any
 
 from absl import app, flags
 import jax
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 import numpy as np
 import pyarrow as pa
 from safetensors import numpy as arrays
@@ -26,12 +29,18 @@ from dicm_jax import (
   any_config,
   command,
   config_tree,
+  content,
+  delta_export,
+  encoder_export,
   errors,
   evaluate,
   experiment,
+  fingerprint,
+  image_sources,
   metrics,
   model_card,
   net_export,
+  new_ids,
   out_folder,
   raw_fields,
   restore,
@@ -41,6 +50,7 @@ from dicm_jax import (
 )
 from dicm_jax import state as state_lib
 from dicm_jax.data import files, quantise
+from dicm_jax.model import backbone as backbone_lib
 from dicm_jax.serving import artifact_scorer, example, net_inputs, vector_table
 from dicm_jax.serving import bundle as bundle_lib
 from dicm_jax.serving import fields as fields_lib
@@ -60,6 +70,10 @@ class Exported:
   ids: Float[np.ndarray, "R D"]
   images: Float[np.ndarray, "I E"]
   scored: evaluate.Scored
+  backbone: backbone_lib.Backbone | None
+  """What sees the pictures; None: nothing of ours, or the net sees none."""
+  sources: UInt8[np.ndarray, "S 32"]
+  """See `Bundle.image_sources`."""
 
   @property
   def x(self) -> experiment.Experiment:
@@ -114,11 +128,20 @@ def _exported(restored: restore.Restored) -> Exported:
   raw = raw_fields.of(x.data, x.layout, config.data.path, config.model.sees_ad)
   ids = row_vectors.of_ids(x, state)
   images = np.zeros((1, config.model.image_vector), np.float32)
+  backbone, sources = None, np.zeros((0, 32), np.uint8)
   if raw.fields.image_rows:
     images = row_vectors.of_images(x, state)
+    backbone = encoder_export.backbone_of(content.kind(config))
+    sources = image_sources.of(x.data, config.data.path)
   scored = evaluate.evaluate(x, state, config)
   return Exported(
-    restored=restored, raw=raw, ids=ids, images=images, scored=scored
+    restored=restored,
+    raw=raw,
+    ids=ids,
+    images=images,
+    scored=scored,
+    backbone=backbone,
+    sources=sources,
   )
 
 
@@ -133,6 +156,9 @@ def _write(folder: pathlib.Path, made: Exported, dtype: str) -> dict[str, Any]:
   )
   if made.raw.fields.image_rows:
     _write_arrays(folder / bundle_lib.LAYERS, _image_layers(state))
+    if made.backbone:
+      artifact = encoder_export.serialised(made.backbone)
+      (folder / bundle_lib.ENCODER).write_bytes(artifact)
   about = _write_manifest(folder, _about(made, dtype, specs))
   # What was written is read back, and has to do all the rest.
   bundle = bundle_lib.read(folder)
@@ -160,6 +186,9 @@ def _write_vectors(folder: pathlib.Path, made: Exported, dtype: str) -> None:
     if field.name in made.raw.values:
       values = [None, *made.raw.values[field.name]]
       columns["value"] = pa.array(values, pa.string())
+    shown = new_ids.shown_with(made.x.data.train, field)
+    if shown is not None and made.raw.fields.image_rows:
+      columns[new_ids.IMAGE] = pa.array(shown)
     path = folder / bundle_lib.ids_file(field.name)
     vector_table.write(path, columns, made.ids[begin:end], dtype)
   rows = made.raw.fields.image_rows
@@ -168,6 +197,7 @@ def _write_vectors(folder: pathlib.Path, made: Exported, dtype: str) -> None:
     columns = {
       "key": pa.array(keys, pa.string()),
       "row": pa.array(np.arange(rows)),
+      bundle_lib.SOURCE: files.digests_column(made.sources),
     }
     about = {
       "encoder": f"{made.restored.config.image.backbone}, trained layers",
@@ -201,6 +231,11 @@ def _about(made: Exported, dtype: str, specs) -> dict[str, Any]:
     "config": dataclasses.asdict(config),
     "config_digest": config_tree.digest(config),
     "step": int(made.state.step),
+    "parameters": delta_export.parameters_digest(
+      fingerprint.of(
+        {part: getattr(made.state, part) for part in delta_export.PARTS}
+      )
+    ),
     "dtype": dtype,
     "widths": made.widths,
     "fields": fields_lib.to_dict(made.raw.fields),
@@ -214,6 +249,7 @@ def _about(made: Exported, dtype: str, specs) -> dict[str, Any]:
       "mode": config.image.mode,
       "digest": x.encoder_digest,
       "width": x.feature_width,
+      "pictures": encoder_export.about(made.backbone),
     },
     "weights_notice": x.weights_notice,
     "data_notice": x.data.notice,
@@ -265,12 +301,32 @@ def _write_manifest(
 
 def _run(values: flags.FlagValues) -> dict[str, Any]:
   """What the command prints."""
-  workdir, out = pathlib.Path(values.workdir), pathlib.Path(values.out)
+  out = pathlib.Path(values.out)
+  if values.since:
+    return _run_delta(values, out)
+  if not values.workdir:
+    raise errors.InputError("expected --workdir=RUN, the folder of the run")
+  workdir = pathlib.Path(values.workdir)
   if values.towers:
     return towers.export_run(workdir, out, values.mesh)
   about = export_run(workdir, out, values.mesh, values.dtype)
   shown = ("config_digest", "step", "dtype", "scored", "files")
   return {key: about[key] for key in shown if key in about}
+
+
+def _run_delta(values: flags.FlagValues, out: pathlib.Path) -> dict[str, Any]:
+  def path(text: str) -> pathlib.Path | None:
+    return pathlib.Path(text) if text else None
+
+  about = delta_export.export_delta(
+    pathlib.Path(values.since),
+    out,
+    pictures=path(values.pictures),
+    workdir=path(values.workdir),
+    deltas=[pathlib.Path(values.deltas)] if values.deltas else [],
+    ads=path(values.new_ids),
+  )
+  return {key: about[key] for key in ("counts", "since", "result", "files")}
 
 
 def main(argv: list[str]) -> None:
@@ -287,12 +343,20 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-  flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+  flags.DEFINE_string("workdir", "", "Folder of the run.")
   flags.DEFINE_string("out", None, "New folder to write.", required=True)
   flags.DEFINE_string("mesh", "", "Worker x server devices, e.g. 2x4.")
   flags.DEFINE_string(
     "dtype", "float32", "Of the vectors: float32, float16 or int8."
   )
+  flags.DEFINE_string("since", "", "Bundle: write what is new since it.")
+  flags.DEFINE_string(
+    "pictures", "", "With --since: pictures, some of them new."
+  )
+  flags.DEFINE_string(
+    "new_ids", "", "With --since: table of new ads, columns image and an id."
+  )
+  flags.DEFINE_string("deltas", "", "With --since: folder of other deltas.")
   flags.DEFINE_bool("towers", False, "Write a pre-rank model's two towers.")
   command.define_devices()
   app.run(main, flags_parser=command.parse_flags)

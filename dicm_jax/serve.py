@@ -42,8 +42,15 @@ def run(values: flags.FlagValues) -> None:
     waiting=values.max_waiting,
     batch=values.max_batch,
     window_s=values.window_ms / 1000,
+    uploads=values.max_uploads,
   )
-  server = server_lib.Server(pathlib.Path(values.export), values.engine, limits)
+  server = server_lib.Server(
+    pathlib.Path(values.export),
+    values.engine,
+    limits,
+    deltas=pathlib.Path(values.deltas) if values.deltas else None,
+    pictures=values.pictures,
+  )
   # Products of a request are small: threads that share one wait for each other,
   # and take the core that reads the next.
   with threadpoolctl.threadpool_limits(1, "blas"):
@@ -68,6 +75,8 @@ def main(argv: list[str]) -> None:
 
 def define_flags() -> None:
   flags.DEFINE_string("export", None, "Folder of a bundle.", required=True)
+  flags.DEFINE_string("deltas", "", "Folder of deltas, besides the bundle's.")
+  flags.DEFINE_bool("pictures", False, "Load the pictures' encoder at once.")
   flags.DEFINE_string("host", "127.0.0.1", "Address to listen on.")
   number, real = flags.DEFINE_integer, flags.DEFINE_float
   number("port", 8000, "Port to listen on.", 0, 65535)
@@ -76,6 +85,7 @@ def define_flags() -> None:
   number("max_body_bytes", _LIMITS.body_bytes, "Of a request's body.", 1)
   number("max_candidates", _LIMITS.candidates, "Ads of a request.", 1)
   number("max_list_length", _LIMITS.list_length, "Values of a list.", 1)
+  number("max_uploads", _LIMITS.uploads, "Uploaded pictures that are kept.", 1)
   real("timeout_s", _LIMITS.timeout_s, "Seconds for a request.", 0.001)
   number("max_waiting", _LIMITS.waiting, "Requests in flight.", 1)
   number("max_batch", _LIMITS.batch, "Requests that are scored together.", 1)

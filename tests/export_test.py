@@ -57,7 +57,7 @@ def bundle(tmp_path_factory):
 
 
 @contextlib.contextmanager
-def serving(folder):
+def serving(folder, *options):
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]
@@ -68,6 +68,7 @@ def serving(folder):
       "dicm_jax.serve",
       f"--export={folder}",
       f"--port={port}",
+      *options,
     ],
     cwd=ROOT,
   )

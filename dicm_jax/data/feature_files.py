@@ -10,11 +10,12 @@ features/precomputed, with the image keys beside them.
 
 from collections.abc import Iterable, Iterator, Sequence
 import dataclasses
+import hashlib
 import itertools
 import json
 import pathlib
 
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 import numpy as np
 import pyarrow as pa
 
@@ -222,6 +223,52 @@ def held(
   return None
 
 
+def some(
+  root: pathlib.Path, digest: str, rows: Sequence[int]
+) -> Float[np.ndarray, "n F"] | None:
+  """Features of some image rows by the encoder's digest; None: there are none.
+
+  Only the parts that hold them are read.
+
+  Raises:
+    InputError: a part is missing or damaged.
+  """
+  for encoder in encoders(root):
+    if encoder.digest == digest:
+      wanted = np.asarray(rows, np.int64)
+      found = np.empty((len(wanted), encoder.width), np.float32)
+      for part in np.unique(wanted // PART_ROWS).tolist():
+        here = wanted // PART_ROWS == part
+        path = _part(root / FOLDER / encoder.folder, part)
+        packed, at = _packed(path, encoder), wanted[here] - part * PART_ROWS
+        if at.max() >= len(packed.values):
+          raise errors.InputError(
+            f"{path}: expected {at.max() + 1} rows or more, found "
+            f"{len(packed.values)}"
+          )
+        scale = None if packed.scale is None else packed.scale[at]
+        found[here] = quantise.unpack(quantise.Packed(packed.values[at], scale))
+      return found
+  return None
+
+
+def digests(root: pathlib.Path) -> UInt8[np.ndarray, "I 32"] | None:
+  """SHA-256 of each row of the vectors made elsewhere; None: there are none.
+
+  Raises:
+    InputError: a part is damaged.
+  """
+  folder = root / FOLDER / PRECOMPUTED
+  if not (folder / META).exists():
+    return None
+  encoder = read_encoder(folder / META)
+  found = []
+  for path in _paths(folder):
+    rows = np.ascontiguousarray(quantise.unpack(_packed(path, encoder)))
+    found += [hashlib.sha256(row.data).digest() for row in rows]
+  return np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32)
+
+
 def _paths(folder: pathlib.Path) -> list[pathlib.Path]:
   found = sorted(folder.glob("part-*.parquet"))
   if not found:
@@ -267,8 +314,8 @@ def image_keys(root: pathlib.Path) -> list[str]:
 
   From the pictures, else from vectors made elsewhere, else from the titles.
   """
-  if (root / "images").exists():
-    return image_store.names(root / "images")
+  if (root / image_store.FOLDER).exists():
+    return image_store.names(root / image_store.FOLDER)
   folder = root / FOLDER / PRECOMPUTED
   if not folder.exists() and title_file.exists(root):
     return title_file.keys(root)

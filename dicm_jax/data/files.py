@@ -9,6 +9,8 @@ import pathlib
 from typing import Any
 import uuid
 
+from jaxtyping import UInt8
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -71,6 +73,31 @@ def read_texts(path: pathlib.Path, name: str) -> list[str]:
     )
   with reading(path):
     return column.to_pylist()
+
+
+def digests_of(
+  path: pathlib.Path, name: str, column: pa.ChunkedArray
+) -> UInt8[np.ndarray, "n 32"]:
+  """A column of SHA-256 digests, none missing.
+
+  Raises:
+    InputError: it holds something else.
+  """
+  if column.type != pa.binary(32) or column.null_count:
+    raise errors.InputError(
+      f"{path}: column {name!r}: expected SHA-256 digests, none missing; found "
+      f"{column.type}, {column.null_count} missing"
+    )
+  whole = column.combine_chunks()
+  begin, count = whole.offset, len(whole)
+  data = np.frombuffer(whole.buffers()[1] or b"", np.uint8).reshape(-1, 32)
+  return data[begin : begin + count]
+
+
+def digests_column(digests: UInt8[np.ndarray, "n 32"]) -> pa.Array:
+  """The inverse of `digests_of`."""
+  data = pa.py_buffer(np.ascontiguousarray(digests).tobytes())
+  return pa.Array.from_buffers(pa.binary(32), len(digests), [None, data])
 
 
 def column_names(path: pathlib.Path) -> list[str]:

@@ -15,12 +15,16 @@ import re
 import struct
 from typing import overload
 
+from jaxtyping import UInt8
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dicm_jax import errors
 from dicm_jax.data import files, images, source
 
+FOLDER = "images"
+"""Of a prepared data set."""
 NO_IMAGE = 0
 PART_PICTURES = 256
 """Pictures of a file, at most."""
@@ -305,3 +309,23 @@ def names(folder: pathlib.Path, rows: slice = slice(None)) -> list[str]:
       f"{folder}: expected pictures {start} to {stop - 1}, found {len(found)}"
     )
   return found
+
+
+def sources(
+  folder: pathlib.Path,
+) -> tuple[list[str], UInt8[np.ndarray, "I 32"]]:
+  """Key of each row, and SHA-256 of its encoded picture; no picture is read.
+
+  Raises:
+    InputError: a file is damaged.
+  """
+  keys: list[str] = []
+  digests = [np.zeros((0, 32), np.uint8)]
+  for path in _parts(folder):
+    with files.reading(path), pq.ParquetFile(path) as file:
+      table = file.read(["key", "sha256"])
+      keys += table["key"].to_pylist()
+    digests.append(files.digests_of(path, "sha256", table["sha256"]))
+  if None in keys:
+    raise errors.InputError(f"{folder}: column 'key': expected none missing")
+  return keys, np.concatenate(digests)

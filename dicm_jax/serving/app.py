@@ -13,7 +13,12 @@ import numpy as np
 import starlette.requests
 
 from dicm_jax import errors
-from dicm_jax.serving import request_reader, telemetry
+from dicm_jax.serving import (
+  picture_worker,
+  pictures_api,
+  request_reader,
+  telemetry,
+)
 from dicm_jax.serving import server as server_lib
 
 _log = logging.getLogger(__name__)
@@ -59,6 +64,7 @@ def make(server: server_lib.Server, watch_s: float = 0.0) -> fastapi.FastAPI:
   _add_score(app, server)
   _add_reports(app, server)
   _describe(app, server)
+  pictures_api.add(app, server)
   return app
 
 
@@ -98,6 +104,8 @@ async def _answer(server: server_lib.Server, request: fastapi.Request) -> bytes:
         found, unknown = await server.score(serving, body)
   except TimeoutError as e:
     raise _Refused(504, f"no answer within {limits.timeout_s} s") from e
+  except picture_worker.NotYet as e:
+    raise _Refused(503, str(e)) from e
   except request_reader.RequestError as e:
     raise _Refused(422, str(e)) from e
   except starlette.requests.ClientDisconnect as e:
@@ -148,6 +156,7 @@ def _add_reports(app: fastapi.FastAPI, server: server_lib.Server) -> None:
       "bundle": engine.bundle.digest,
       "engine": engine.name,
       "model": engine.bundle.model["name"],
+      **server.tables(),
       **{key: manifest[key] for key in shown},
     }
 

@@ -5,6 +5,7 @@ compiled while requests wait.
 """
 
 from collections.abc import Sequence
+import copy
 import dataclasses
 
 import jax
@@ -62,6 +63,13 @@ class ArtifactScorer:
     self._ladder = tuple(ladder)
     for sizes in self._ladder:
       self._call(self._zeros(sizes)).block_until_ready()
+
+  def over(self, bundle: bundle_lib.Bundle) -> "ArtifactScorer":
+    """The same network over the tables of another bundle."""
+    made = copy.copy(self)
+    made._ids, made._images = bundle.ids, bundle.images
+    made._layout = bundle.fields.layout
+    return made
 
   def __call__(self, log: click_log.ClickLog) -> Float[np.ndarray, " n"]:
     """Probability of a click for each sample, in the log's order."""

@@ -10,7 +10,7 @@ import json
 import pathlib
 from typing import Any
 
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 import numpy as np
 import pyarrow as pa
 import safetensors
@@ -27,9 +27,13 @@ MANIFEST = "manifest.json"
 CARD = "MODEL_CARD.md"
 EXAMPLE = "example_request.json"
 IMAGES = "images.parquet"
+SOURCE = "source"
+"""Column of IMAGES: what a vector was made of, see `Bundle.image_sources`."""
 IDS = "ids"
 """Folder of a file for each feature."""
 NET = "net.jaxexport"
+ENCODER = "encoder.jaxexport"
+"""Absent where no weights of ours see the pictures."""
 PARAMETERS = "net.safetensors"
 LAYERS = "image_layers.safetensors"
 
@@ -46,12 +50,17 @@ class Bundle:
   ids: Float[np.ndarray, "R D"]
   """Vectors of all features' rows, feature after feature."""
   images: Float[np.ndarray, "I E"]
-  """Vectors of the image rows."""
+  """Vectors of the image rows; a server has spare rows behind them."""
   vocabularies: Mapping[str, vocabulary.Vocabulary]
   image_keys: tuple[str, ...]
   """Name of each image row; empty: it has none."""
   image_of: Mapping[str, int]
   """Row of each image by its name."""
+  image_sources: UInt8[np.ndarray, "S 32"] | None
+  """SHA-256 of what each image's vector was made of: the encoded picture, or
+  features made elsewhere. None: the bundle is of a version that noted none."""
+  deltas: tuple[str, ...] = ()
+  """Digests of the deltas that were applied, in order."""
 
   @property
   def model(self) -> dict[str, Any]:
@@ -156,7 +165,7 @@ def _read(folder, manifest, digest: str) -> Bundle:
     table, found = vector_table.read(path, field.rows, widths["ids"])
     vectors.append(found)
     vocabularies[field.name] = _vocabulary(field, table, path)
-  keys, images = _images(folder, fields, widths["images"])
+  keys, images, sources = _images(folder, fields, widths["images"])
   return Bundle(
     folder=folder,
     manifest=manifest,
@@ -167,6 +176,7 @@ def _read(folder, manifest, digest: str) -> Bundle:
     vocabularies=vocabularies,
     image_keys=keys,
     image_of={key: row for row, key in enumerate(keys) if key},
+    image_sources=sources,
   )
 
 
@@ -187,9 +197,12 @@ def _vocabulary(
 
 def _images(folder, fields: fields_lib.Fields, width: int):
   if not fields.image_rows:  # One row, so that there is something to index.
-    return (), np.zeros((1, width), np.float32)
+    return (), np.zeros((1, width), np.float32), None
   path = folder / IMAGES
   table, found = vector_table.read(path, fields.image_rows, width)
   if "key" not in table.column_names:
     raise errors.InputError(f"{path}: expected a column 'key'")
-  return tuple(key or "" for key in table["key"].to_pylist()), found
+  keys = tuple(key or "" for key in table["key"].to_pylist())
+  if SOURCE not in table.column_names:
+    return keys, found, None
+  return keys, found, files.digests_of(path, SOURCE, table[SOURCE])

@@ -6,7 +6,7 @@ import pathlib
 from dicm_jax import errors
 from dicm_jax.serving import batcher as batcher_lib
 from dicm_jax.serving import bundle as bundle_lib
-from dicm_jax.serving import numpy_scorer, request_reader
+from dicm_jax.serving import numpy_scorer, picture_rows, request_reader
 from dicm_jax.serving.limits import Limits
 
 ENGINES = ("auto", "numpy", "artifact")
@@ -36,13 +36,8 @@ def start(folder: pathlib.Path, name: str, limits: Limits) -> Engine:
     InputError: as `bundle.read`; the scorer does not know the network; or the
       example is refused or scored as no numbers.
   """
-  bundle = bundle_lib.read(folder)
-  made = Engine(
-    bundle=bundle,
-    name=(chosen := _choose(bundle, name)),
-    reader=request_reader.RequestReader(bundle, limits),
-    scorer=_scorer(bundle, chosen, limits),
-  )
+  made = of(bundle_lib.read(folder), name, limits)
+  bundle = made.bundle
   path = bundle.folder / bundle_lib.EXAMPLE
   try:
     found = made.scorer(made.reader.read(path.read_bytes()).log)
@@ -51,6 +46,39 @@ def start(folder: pathlib.Path, name: str, limits: Limits) -> Engine:
   if not ((found >= 0) & (found <= 1)).all():
     raise errors.InputError(f"{path}: scored as {found.tolist()}")
   return made
+
+
+def of(bundle: bundle_lib.Bundle, name: str, limits: Limits) -> Engine:
+  """A bundle at work; there is room behind its pictures.
+
+  Raises:
+    InputError: the scorer does not know the network.
+  """
+  bundle = picture_rows.with_room(bundle, limits)
+  return Engine(
+    bundle=bundle,
+    name=(chosen := _choose(bundle, name)),
+    reader=request_reader.RequestReader(bundle, limits),
+    scorer=_scorer(bundle, chosen, limits),
+  )
+
+
+def over(engine: Engine, bundle: bundle_lib.Bundle, limits: Limits) -> Engine:
+  """The same network over other tables of vectors; nothing is compiled."""
+  bundle = picture_rows.with_room(bundle, limits)
+  if engine.name == "numpy":
+    scorer = numpy_scorer.NumpyScorer(bundle)
+  else:
+    from dicm_jax.serving import artifact_scorer  # Brings JAX along.
+
+    assert isinstance(engine.scorer, artifact_scorer.ArtifactScorer)
+    scorer = engine.scorer.over(bundle)
+  return dataclasses.replace(
+    engine,
+    bundle=bundle,
+    reader=request_reader.RequestReader(bundle, limits),
+    scorer=scorer,
+  )
 
 
 def _choose(bundle: bundle_lib.Bundle, name: str) -> str:

@@ -23,6 +23,19 @@ class Limits:
   """Requests that are scored together."""
   window_s: float = 0.001
   """How long requests that were read wait for those that are being read."""
+  pictures: int = 8
+  """That a request brings along."""
+  picture_bytes: int = 8 << 20
+  """Of an encoded picture; those in a request's JSON count to its body."""
+  pictures_waiting: int = 32
+  """That wait for the encoder."""
+  uploads: int = 10_000
+  """Uploaded pictures that are kept."""
+
+  @property
+  def lent(self) -> int:
+    """Pictures of all requests that are at work."""
+    return self.waiting * self.pictures
 
   def __post_init__(self):
     for field in dataclasses.fields(self):

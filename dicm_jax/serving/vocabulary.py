@@ -25,6 +25,10 @@ class Listed:
   def value(self, row: int) -> Value | None:
     return self._values[row - 1] if row else None
 
+  def grown(self, values: Sequence[str]) -> "Listed":
+    """With more values behind those that it has."""
+    return Listed([*self._values, *values])
+
 
 class Hashed:
   """Rows by hash; nobody remembers the values.
