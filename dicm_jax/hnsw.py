@@ -5,12 +5,13 @@ search using Hierarchical Navigable Small World graphs",
 https://arxiv.org/abs/1603.09320. Needs `pip install 'dicm_jax[retrieval]'`.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 import dataclasses
 import importlib
 import importlib.metadata
+import json
 import pathlib
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 import numpy as np
@@ -47,6 +48,11 @@ class Graph(Protocol):
   file_name: str
   """Of its file: each library reads its own."""
 
+  @classmethod
+  def load(cls, path: pathlib.Path, settings: Settings) -> "Graph":
+    """What `save` wrote. Raises whatever the library does."""
+    ...
+
   def best(
     self, queries: Float[np.ndarray, "Q D"], k: int
   ) -> tuple[Int[np.ndarray, "Q k"], Float[np.ndarray, "Q k"]]:
@@ -69,6 +75,13 @@ class USearch:
       **dataclasses.asdict(settings),
     )
     self._index.add(np.arange(len(vectors), dtype=np.uint64), vectors)
+
+  @classmethod
+  def load(cls, path: pathlib.Path, settings: Settings) -> Graph:
+    made = cls.__new__(cls)
+    made._index = _library("usearch.index").Index.restore(str(path))
+    made._index.expansion_search = settings.expansion_search  # Not in the file.
+    return made
 
   def best(self, queries, k: int):
     """See `Graph`; USearch's distance is 1 - the inner product."""
@@ -100,6 +113,14 @@ class Faiss:
     self._index.hnsw.efSearch = settings.expansion_search
     self._index.add(np.ascontiguousarray(vectors, np.float32))
 
+  @classmethod
+  def load(cls, path: pathlib.Path, settings: Settings) -> Graph:
+    del settings  # The file has them.
+    made = cls.__new__(cls)
+    made._faiss = _library("faiss")
+    made._index = made._faiss.read_index(str(path))
+    return made
+
   def best(self, queries, k: int):
     """See `Graph`; FAISS has -1 for a row that it did not find, as EMPTY."""
     scores, rows = self._index.search(
@@ -111,7 +132,7 @@ class Faiss:
     self._faiss.write_index(self._index, str(path))
 
 
-LIBRARIES: dict[str, Callable[..., Graph]] = {
+LIBRARIES: dict[str, type[USearch] | type[Faiss]] = {
   "usearch": USearch,
   "faiss": Faiss,
 }
@@ -218,7 +239,18 @@ def write(
     InputError: the folder holds files or cannot be written.
   """
   out_folder.check_free(out)
-  about: dict[str, Any] = {
+  with out_folder.filling(out) as folder:
+    return fill(folder, items, vectors)
+
+
+def fill(
+  folder: pathlib.Path,
+  items: Items,
+  vectors: vectors_lib.Vectors,
+  more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+  """As `write`, into a folder that is there; index.json says `more` besides."""
+  about: dict[str, Any] = dict(more or {}) | {
     "library": items.library,
     "version": importlib.metadata.version(_PACKAGES[items.library]),
     "settings": dataclasses.asdict(items.settings),
@@ -228,10 +260,61 @@ def write(
     "encoder": vectors.encoder,
     "encoder_digest": vectors.digest,
   }
-  with out_folder.filling(out) as folder:
-    items.graph.save(folder / items.graph.file_name)
-    vectors_lib.write(folder / ROWS, vectors)
-    names = (items.graph.file_name, ROWS)
-    about["files"] = {name: files.digest(folder / name) for name in names}
-    files.write_json(folder / ABOUT, about)
+  items.graph.save(folder / items.graph.file_name)
+  vectors_lib.write(folder / ROWS, vectors)
+  names = (items.graph.file_name, ROWS)
+  about["files"] = {name: files.digest(folder / name) for name in names}
+  files.write_json(folder / ABOUT, about)
   return about
+
+
+class Read(NamedTuple):
+  """An index as it lies in a folder."""
+
+  items: Items
+  vectors: vectors_lib.Vectors
+  about: dict[str, Any]
+  """index.json."""
+
+
+def read(folder: pathlib.Path) -> Read:
+  """Reads what `write` wrote; the files are compared with their digests.
+
+  Raises:
+    InputError: the folder holds no index, or a file of it was changed or
+      damaged; or the library is not installed.
+  """
+  about = _read_about(folder)
+  try:
+    for name, expected in about["files"].items():
+      found = files.digest(folder / name)
+      if found != expected:
+        raise errors.InputError(
+          f"{folder / name}: expected SHA-256 {expected}, found {found}: it "
+          "was changed or damaged; make the index again"
+        )
+    settings = Settings(**about["settings"])
+    kind = LIBRARIES[about["library"]]
+    items = Items(
+      graph=kind.load(folder / kind.file_name, settings),
+      library=about["library"],
+      settings=settings,
+      count=about["rows"],
+      width=about["width"],
+      similarity=about["similarity"],
+    )
+  except (KeyError, TypeError, AttributeError, OSError) as e:
+    raise errors.InputError(f"{folder}: no whole index: {e!r}") from e
+  return Read(items, vectors_lib.read(folder / ROWS), about)
+
+
+def _read_about(folder: pathlib.Path) -> Any:
+  path = folder / ABOUT
+  try:
+    return json.loads(path.read_text())
+  except FileNotFoundError as e:
+    raise errors.InputError(
+      f"{folder}: expected the folder of an index, found no {ABOUT} in it"
+    ) from e
+  except (OSError, ValueError) as e:
+    raise errors.InputError(f"{path}: cannot be read: {e}") from e

@@ -104,6 +104,41 @@ def test_folder_holds_all_that_a_server_needs(tmp_path, library):
     hnsw.write(out, built, items)
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_index_read_again_answers_as_before(tmp_path, library):
+  items = vectors.Vectors(
+    keys=tuple(f"k{i}" for i in range(300)), values=few(), digest="0f"
+  )
+  settings = hnsw.Settings(expansion_search=50)
+  built = hnsw.build(library, items.values, "inner", settings)
+  out = tmp_path / "index"
+  hnsw.write(out, built, items)
+  found = hnsw.read(out)
+  assert found.items.settings == settings
+  assert (found.vectors.keys, found.vectors.digest) == (items.keys, "0f")
+  queries = few(20)
+  again = hnsw.search(found.items, queries, 10)
+  np.testing.assert_array_equal(
+    again.rows, hnsw.search(built, queries, 10).rows
+  )
+  if library == "usearch":
+    assert found.items.graph._index.expansion_search == 50  # pyright: ignore
+
+
+def test_damaged_index_is_refused(tmp_path):
+  with pytest.raises(errors.InputError, match=r"found no index\.json"):
+    hnsw.read(tmp_path)
+  items = vectors.Vectors(keys=("a", "b"), values=few(2))
+  out = tmp_path / "index"
+  hnsw.write(out, hnsw.build("usearch", items.values), items)
+  (out / hnsw.ROWS).write_bytes(b"PAR1")
+  with pytest.raises(errors.InputError, match="changed or damaged"):
+    hnsw.read(out)
+  (out / hnsw.ABOUT).write_text("[]")
+  with pytest.raises(errors.InputError, match="no whole index"):
+    hnsw.read(out)
+
+
 def test_mistakes_are_named(monkeypatch):
   with pytest.raises(errors.InputError, match="'fais'; did you mean 'faiss'"):
     hnsw.build("fais", few())

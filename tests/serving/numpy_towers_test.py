@@ -53,5 +53,5 @@ def test_blocks_of_ads_make_no_difference(towers, monkeypatch):
 
 
 def test_network_without_towers_is_refused(made):
-  with pytest.raises(errors.InputError, match="'prerank'.*found 'dicm'"):
+  with pytest.raises(errors.InputError, match=r"'prerank'.*found 'dicm'"):
     numpy_towers.NumpyTowers(made.bundle)
