@@ -7,8 +7,6 @@ from dicm_jax import errors
 from dicm_jax.serving import numpy_layers, numpy_towers
 from tests.serving import bundles
 
-PRERANK = {"model__name": "prerank", "model__aggregator": "sum"}
-
 
 def assert_same_scores(made) -> None:
   towers = numpy_towers.NumpyTowers(made.bundle)
@@ -40,8 +38,8 @@ VARIANTS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_variants_are_the_runs_logits(name, tmp_path, monkeypatch):
-  options = PRERANK | VARIANTS[name]
-  assert_same_scores(bundles.make(tmp_path, monkeypatch, **options))
+  made = bundles.towers(tmp_path, monkeypatch, **VARIANTS[name])
+  assert_same_scores(made)
 
 
 def test_blocks_of_ads_make_no_difference(towers, monkeypatch):
