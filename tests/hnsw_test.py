@@ -35,6 +35,21 @@ def test_neighbours_in_clusters_are_found(library):
   )
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_small_inner_products_are_found_too(library):
+  # Logits of clicks are mostly negative: vectors point away from queries.
+  items, queries = few(1000, 10) - 1, few(30, 10) + 1
+  mesh = mesh_lib.make_mesh(1, 8)
+  exact = top_k.search(top_k.place(mesh, items, "inner"), queries, 200)
+  found = hnsw.search(hnsw.build(library, items, "inner"), queries, 200)
+  assert benchmark.recall(found, exact) >= 0.95
+  # Sums of 11 products.
+  same = found.rows == exact.rows
+  np.testing.assert_allclose(
+    found.scores[same], exact.scores[same], rtol=0, atol=1e-5
+  )
+
+
 @pytest.mark.parametrize("similarity", top_k.SIMILARITIES)
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_few_items_are_found_as_exactly_as_by_a_sort(library, similarity):
