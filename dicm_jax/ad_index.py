@@ -11,6 +11,7 @@ of the bundle, so that users' vectors never come of another run than ads'.
 """
 
 from collections.abc import Mapping
+import functools
 import json
 import pathlib
 import shutil
@@ -117,7 +118,7 @@ def read(folder: pathlib.Path, limits: Limits | None = None) -> matching.Index:
     ads=tuple(map(json.loads, found.vectors.keys)),
     context=found.about["context"],
     towers=matching.Towers(bundle, limits or Limits()),
-    search=Graph(found.items),
+    search=functools.partial(hnsw.search, found.items),
     digest=files.digest(folder / hnsw.ABOUT),
   )
 
@@ -125,23 +126,25 @@ def read(folder: pathlib.Path, limits: Limits | None = None) -> matching.Index:
 def read_funnel(
   index: pathlib.Path,
   prerank: pathlib.Path | None,
+  rank: bundle_lib.Bundle,
   limits: Limits,
   *,
   match_k: int,
   prerank_k: int,
 ) -> matching.Funnel:
-  """An index, and a bundle that orders what it finds.
+  """An index, and a bundle that orders what it finds for a rank model.
 
   Args:
     index: folder of the index.
     prerank: folder of a pre-rank model's bundle; None: the index orders.
+    rank: of the rank model.
     limits: of requests.
     match_k: ads that match finds.
     prerank_k: ads that are left.
 
   Raises:
-    InputError: as `read`; the bundle has no towers, or refuses the index's ads;
-      or there are more ads than a request may have.
+    InputError: as `read`; the bundle of --prerank has no towers; one of both
+      refuses the index's ads; or there are more than a request may have.
   """
   for name, k in (("match_k", match_k), ("prerank_k", prerank_k)):
     if not 1 <= k <= limits.candidates:
@@ -150,25 +153,16 @@ def read_funnel(
         f"{k}"
       )
   found, order = read(index, limits), None
-  if prerank:
-    towers = matching.Towers(bundle_lib.read(prerank), limits)
-    try:
+  try:
+    matching.read_ads(rank, found.ads, found.context)
+    if prerank:
+      towers = matching.Towers(bundle_lib.read(prerank), limits)
       order = matching.PreRank(found, towers)
-    except request_reader.RequestError as e:
-      raise errors.InputError(f"{prerank}: the ads of {index}: {e}") from e
+  except request_reader.RequestError as e:
+    raise errors.InputError(f"{index}: an ad is refused: {e}") from e
   return matching.Funnel(
     index=found, prerank=order, match_k=match_k, prerank_k=prerank_k
   )
-
-
-class Graph:
-  """Search by a graph."""
-
-  def __init__(self, items: hnsw.Items):
-    self._items = items
-
-  def __call__(self, queries, k: int):
-    return hnsw.search(self._items, queries, k)
 
 
 def key_of(ad: shared_request.Ad) -> str:

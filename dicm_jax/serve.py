@@ -56,6 +56,7 @@ def run(values: flags.FlagValues) -> None:
     server.funnel = ad_index.read_funnel(
       pathlib.Path(values.match),
       pathlib.Path(values.prerank) if values.prerank else None,
+      server.current.engine.bundle,
       limits,
       match_k=values.match_k,
       prerank_k=values.prerank_k,

@@ -134,6 +134,21 @@ def test_wrong_context_is_named(towers, tmp_path, lines):
     build(towers, tmp_path, lines, context={"ids": {"ad_id": 1}})
 
 
-def test_more_ads_than_a_request_may_have_are_refused(tmp_path):
+def test_more_ads_than_a_request_may_have_are_refused(towers, tmp_path):
   with pytest.raises(errors.InputError, match=r"--match_k: .* found 500"):
-    ad_index.read_funnel(tmp_path, None, Limits(), match_k=500, prerank_k=50)
+    ad_index.read_funnel(
+      tmp_path, None, towers.bundle, Limits(), match_k=500, prerank_k=50
+    )
+
+
+def test_index_for_other_pictures_is_refused(towers, tmp_path, lines):
+  out, _ = build(towers, tmp_path, lines)
+  blind = dataclasses.replace(towers.bundle, image_of={})
+  with pytest.raises(errors.InputError, match=r"an ad is refused.*\.image"):
+    ad_index.read_funnel(out, None, blind, Limits(), match_k=400, prerank_k=50)
+  whole = ad_index.read_funnel(
+    out, towers.bundle.folder, towers.bundle, Limits(), match_k=9, prerank_k=4
+  )
+  user = example.request_of(towers.bundle, towers.log, 3)["user"]
+  found = whole.shortlist(user).rows.tolist()
+  assert found == whole.index.match(user, 4).rows.tolist()

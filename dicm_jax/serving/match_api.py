@@ -118,9 +118,14 @@ async def _rank(
     "context": asked.context,
     "candidates": candidates,
   }
-  probability, unknown = await server.score(
-    serving, json.dumps(request).encode()
-  )
+  try:
+    body = json.dumps(request).encode()
+    probability, unknown = await server.score(serving, body)
+  except request_reader.RequestError as e:
+    if not str(e).startswith("candidates"):
+      raise
+    # A new bundle came that the index was not made for.
+    raise _Refused(500, f"the rank model refuses an ad: {e}") from e
   _check_finite(probability)
   best = np.argsort(-probability, kind="stable")[: asked.wanted].tolist()
   return {

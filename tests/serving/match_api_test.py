@@ -171,6 +171,15 @@ def test_failure_is_told_without_its_reason(made, towers, monkeypatch):
   assert post(server, "/match", b"{}").status_code == 200
 
 
+def test_ad_that_a_new_bundle_refuses_is_no_fault_of_the_client(made, towers):
+  server = serve(made, towers)
+  for ad in server.funnel.index.ads:
+    ad["image"] = "gone.png"
+  answer = post(server, "/rank", b"{}")
+  assert answer.status_code == 500
+  assert "refuses an ad: candidates.0.image" in answer.json()["error"]
+
+
 def test_server_without_an_index_has_no_such_paths(made):
   server = http.serve(made.bundle.folder)
   assert post(server, "/match", b"{}").status_code == 404

@@ -1,6 +1,7 @@
 """Match finds what comparing with every ad finds; pre-rank orders it."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -55,7 +56,9 @@ def test_match_orders_all_ads_by_the_users_inner_products(towers, index):
 def test_graph_finds_nearly_what_exact_search_finds(towers, index, library):
   vectors = index.towers.ads(index.ads, index.context)
   graph = hnsw.build(library, vectors, "inner")
-  by_graph = dataclasses.replace(index, search=ad_index.Graph(graph))
+  by_graph = dataclasses.replace(
+    index, search=functools.partial(hnsw.search, graph)
+  )
   hits = []
   for group in range(20):
     user = user_of(towers, group)
