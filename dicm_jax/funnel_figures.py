@@ -49,7 +49,7 @@ def figures(
     k, page_views, users; `recall`: by ranking and n an object of mean, low and
     high; `ads_scored` and `ms` of a page view, by COSTS; and where `true` is
     known `true_probability`: of the first k, by ranking, with the difference
-    from ranking everything as less, less_low and less_high.
+    from ranking everything as gain, gain_low and gain_high.
   """
   numbers = np.unique(user, return_inverse=True)[1].reshape(-1)
   values = {
@@ -75,7 +75,7 @@ def figures(
   if true is not None:
     out["true_probability"] = {
       name: known["true", name, k]
-      | {f"less{key}": of for key, of in _renamed(known["less", name, k])}
+      | {f"gain{key}": of for key, of in _renamed(known["gain", name, k])}
       for kind, name, _ in known
       if kind == "true"
     }
@@ -99,7 +99,7 @@ def _recalls(rows, truth, k: int) -> dict[int, Float[np.ndarray, " P"]]:
 
 
 def _true_values(rankings: Rankings, k: int, true):
-  """Mean true probability of each page view's first k, and what is lost."""
+  """Mean true probability of each page view's first k, and what is gained."""
   of = {
     name: np.array([true[i, found[:k]].mean() for i, found in enumerate(rows)])
     for name, rows in rankings.rows.items()
@@ -108,7 +108,7 @@ def _true_values(rankings: Rankings, k: int, true):
   of[_BEST] = np.sort(true, axis=1)[:, -k:].mean(axis=1)
   out = {("true", name, k): found for name, found in of.items()}
   return out | {
-    ("less", name, k): of[TRUTH] - found for name, found in of.items()
+    ("gain", name, k): found - of[TRUTH] for name, found in of.items()
   }
 
 
@@ -155,10 +155,13 @@ def text(found: Mapping[str, Any]) -> str:
     ads = f"{scored:12.0f}" if scored else f"{'by graph':>12}"
     lines.append(f"{name:24}{ads}{ms:8.2f}")
   if "true_probability" in found:
-    lines += ["", f"{f'true probability of {k}':24}{'mean':>8}{'95 %':>18}"]
+    lines += [
+      "",
+      f"{f'true probability of {k}':24}{'mean':>8}{'95 %':>18}  to rank alone",
+    ]
     for name, of in found["true_probability"].items():
       bounds = f"[{of['low']:.4f}, {of['high']:.4f}]"
-      less = f"less by {of['less']:.4f} [{of['less_low']:.4f}, "
-      less += f"{of['less_high']:.4f}]"
-      lines.append(f"{name:24}{of['mean']:8.4f}{bounds:>18}  {less}")
+      gain = f"{of['gain']:+.4f} [{of['gain_low']:+.4f}, "
+      gain += f"{of['gain_high']:+.4f}]"
+      lines.append(f"{name:24}{of['mean']:8.4f}{bounds:>18}  {gain}")
   return "\n".join([*lines, ""])

@@ -45,11 +45,11 @@ def test_true_probability_is_of_the_first_ads():
   of = found["true_probability"]
   first = true[0, :10].mean()
   assert of["rank alone"]["mean"] == pytest.approx(first)
-  assert of["rank alone"]["less"] == 0
+  assert of["rank alone"]["gain"] == 0
   match = (true[0, 5:15].mean() + first) / 2
   assert of["match"]["mean"] == pytest.approx(match)
-  assert of["match"]["less"] == pytest.approx(first - match)
-  assert of["match"]["less_high"] == pytest.approx(2 * (first - match))
+  assert of["match"]["gain"] == pytest.approx(match - first)
+  assert of["match"]["gain_low"] == pytest.approx(2 * (match - first))
   assert of["best possible"]["mean"] == pytest.approx(first)
   assert of["all ads"]["mean"] == pytest.approx(true.mean())
 
@@ -67,4 +67,4 @@ def test_tables_have_a_line_for_each_ranking():
   text = funnel_figures.text(found)
   assert text.count("match, pre-rank") == 2
   assert "by graph" in text
-  assert "0.2500  [0.2500, 0.2500]  less by 0.0000" in text
+  assert "0.2500  [0.2500, 0.2500]  +0.0000" in text
