@@ -23,4 +23,8 @@ COMMANDS = {
   "export": Command("dicm_jax.export", "a run as a bundle that scores alone"),
   "serve": Command("dicm_jax.serve", "a server of a bundle's scores"),
   "retrieve": Command("dicm_jax.retrieve", "items that look alike"),
+  "index": Command("dicm_jax.ad_index", "ads, to be matched to users"),
+  "funnel": Command(
+    "dicm_jax.funnel", "what match, pre-rank and rank lose of the best ads"
+  ),
 }

@@ -5,12 +5,13 @@ search using Hierarchical Navigable Small World graphs",
 https://arxiv.org/abs/1603.09320. Needs `pip install 'dicm_jax[retrieval]'`.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 import dataclasses
 import importlib
 import importlib.metadata
+import json
 import pathlib
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 import numpy as np
@@ -47,6 +48,11 @@ class Graph(Protocol):
   file_name: str
   """Of its file: each library reads its own."""
 
+  @classmethod
+  def load(cls, path: pathlib.Path, settings: Settings) -> "Graph":
+    """What `save` wrote. Raises whatever the library does."""
+    ...
+
   def best(
     self, queries: Float[np.ndarray, "Q D"], k: int
   ) -> tuple[Int[np.ndarray, "Q k"], Float[np.ndarray, "Q k"]]:
@@ -69,6 +75,13 @@ class USearch:
       **dataclasses.asdict(settings),
     )
     self._index.add(np.arange(len(vectors), dtype=np.uint64), vectors)
+
+  @classmethod
+  def load(cls, path: pathlib.Path, settings: Settings) -> Graph:
+    made = cls.__new__(cls)
+    made._index = _library("usearch.index").Index.restore(str(path))
+    made._index.expansion_search = settings.expansion_search  # Not in the file.
+    return made
 
   def best(self, queries, k: int):
     """See `Graph`; USearch's distance is 1 - the inner product."""
@@ -100,10 +113,22 @@ class Faiss:
     self._index.hnsw.efSearch = settings.expansion_search
     self._index.add(np.ascontiguousarray(vectors, np.float32))
 
+  @classmethod
+  def load(cls, path: pathlib.Path, settings: Settings) -> Graph:
+    del settings  # The file has them.
+    made = cls.__new__(cls)
+    made._faiss = _library("faiss")
+    made._index = made._faiss.read_index(str(path))
+    return made
+
   def best(self, queries, k: int):
     """See `Graph`; FAISS has -1 for a row that it did not find, as EMPTY."""
+    # Unlike USearch it would keep fewer candidates than are asked for.
+    kept = max(k, self._index.hnsw.efSearch)
     scores, rows = self._index.search(
-      np.ascontiguousarray(queries, np.float32), k
+      np.ascontiguousarray(queries, np.float32),
+      k,
+      params=self._faiss.SearchParametersHNSW(efSearch=kept),
     )
     return rows.astype(np.int32), scores
 
@@ -111,7 +136,7 @@ class Faiss:
     self._faiss.write_index(self._index, str(path))
 
 
-LIBRARIES: dict[str, Callable[..., Graph]] = {
+LIBRARIES: dict[str, type[USearch] | type[Faiss]] = {
   "usearch": USearch,
   "faiss": Faiss,
 }
@@ -151,8 +176,8 @@ def build(
   Args:
     library: a key of LIBRARIES.
     vectors: the rows.
-    similarity: of top_k.SIMILARITIES. HNSW is made for distances: inner
-      products of vectors that differ much in length lose recall.
+    similarity: of top_k.SIMILARITIES. HNSW is made for distances; with inner
+      the graph's vectors get one more number, so that all have one length.
     settings: None: the defaults.
 
   Raises:
@@ -161,17 +186,35 @@ def build(
   if library not in LIBRARIES:
     raise errors.unknown_name("--index", library, LIBRARIES)
   top_k.check_similarity(similarity)
-  if similarity == "cosine":
-    vectors = top_k.unit(vectors)
+  laid_out = top_k.unit if similarity == "cosine" else of_one_length
   settings = settings or Settings()
   return Items(
-    graph=LIBRARIES[library](vectors, settings),
+    graph=LIBRARIES[library](laid_out(vectors), settings),
     library=library,
     settings=settings,
     count=vectors.shape[0],
     width=vectors.shape[1],
     similarity=similarity,
   )
+
+
+def of_one_length(
+  vectors: Float[np.ndarray, "R D"],
+) -> Float[np.ndarray, "R _"]:
+  """The vectors with one more number, which makes all as long as the longest.
+
+  Inner products with queries whose last number is 0 stay what they were, and
+  order the vectors as distances do, by which a graph is built.
+  Source: Bachrach and others, "Speeding up the Xbox recommender system using a
+  Euclidean transformation for inner-product spaces" (RecSys 2014), section 3,
+  https://doi.org/10.1145/2645710.2645741.
+
+  >>> of_one_length(np.array([[3.0], [5.0]], np.float32)).tolist()
+  [[3.0, 4.0], [5.0, 0.0]]
+  """
+  squares = np.einsum("rd,rd->r", vectors, vectors, dtype=np.float64)
+  rest = np.sqrt(squares.max(initial=0) - squares).astype(np.float32)
+  return np.concatenate([vectors.astype(np.float32), rest[:, None]], axis=1)
 
 
 def search(
@@ -191,6 +234,8 @@ def search(
   top_k.check(queries, k, count=items.count, width=items.width)
   if items.similarity == "cosine":
     queries = top_k.unit(queries)
+  else:
+    queries = np.pad(queries.astype(np.float32), ((0, 0), (0, 1)))
   if excluded is None:
     excluded = np.zeros((len(queries), 0), np.int32)
   asked = min(items.count, k + excluded.shape[1])
@@ -211,14 +256,26 @@ def write(
 
   Returns:
     What index.json says: library, its version, settings, similarity (with
-    cosine the graph holds the vectors at length 1), rows, width, encoder and
-    its digest, and each file's SHA-256.
+    cosine the graph holds the vectors at length 1, with inner those of
+    `of_one_length`), rows, width, encoder and its digest, and each file's
+    SHA-256.
 
   Raises:
     InputError: the folder holds files or cannot be written.
   """
   out_folder.check_free(out)
-  about: dict[str, Any] = {
+  with out_folder.filling(out) as folder:
+    return fill(folder, items, vectors)
+
+
+def fill(
+  folder: pathlib.Path,
+  items: Items,
+  vectors: vectors_lib.Vectors,
+  more: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+  """As `write`, into a folder that is there; index.json says `more` besides."""
+  about: dict[str, Any] = dict(more or {}) | {
     "library": items.library,
     "version": importlib.metadata.version(_PACKAGES[items.library]),
     "settings": dataclasses.asdict(items.settings),
@@ -228,10 +285,61 @@ def write(
     "encoder": vectors.encoder,
     "encoder_digest": vectors.digest,
   }
-  with out_folder.filling(out) as folder:
-    items.graph.save(folder / items.graph.file_name)
-    vectors_lib.write(folder / ROWS, vectors)
-    names = (items.graph.file_name, ROWS)
-    about["files"] = {name: files.digest(folder / name) for name in names}
-    files.write_json(folder / ABOUT, about)
+  items.graph.save(folder / items.graph.file_name)
+  vectors_lib.write(folder / ROWS, vectors)
+  names = (items.graph.file_name, ROWS)
+  about["files"] = {name: files.digest(folder / name) for name in names}
+  files.write_json(folder / ABOUT, about)
   return about
+
+
+class Read(NamedTuple):
+  """An index as it lies in a folder."""
+
+  items: Items
+  vectors: vectors_lib.Vectors
+  about: dict[str, Any]
+  """index.json."""
+
+
+def read(folder: pathlib.Path) -> Read:
+  """Reads what `write` wrote; the files are compared with their digests.
+
+  Raises:
+    InputError: the folder holds no index, or a file of it was changed or
+      damaged; or the library is not installed.
+  """
+  about = _read_about(folder)
+  try:
+    for name, expected in about["files"].items():
+      found = files.digest(folder / name)
+      if found != expected:
+        raise errors.InputError(
+          f"{folder / name}: expected SHA-256 {expected}, found {found}: it "
+          "was changed or damaged; make the index again"
+        )
+    settings = Settings(**about["settings"])
+    kind = LIBRARIES[about["library"]]
+    items = Items(
+      graph=kind.load(folder / kind.file_name, settings),
+      library=about["library"],
+      settings=settings,
+      count=about["rows"],
+      width=about["width"],
+      similarity=about["similarity"],
+    )
+  except (KeyError, TypeError, AttributeError, OSError) as e:
+    raise errors.InputError(f"{folder}: no whole index: {e!r}") from e
+  return Read(items, vectors_lib.read(folder / ROWS), about)
+
+
+def _read_about(folder: pathlib.Path) -> Any:
+  path = folder / ABOUT
+  try:
+    return json.loads(path.read_text())
+  except FileNotFoundError as e:
+    raise errors.InputError(
+      f"{folder}: expected the folder of an index, found no {ABOUT} in it"
+    ) from e
+  except (OSError, ValueError) as e:
+    raise errors.InputError(f"{path}: cannot be read: {e}") from e

@@ -1,6 +1,7 @@
 """A server that scores the ads of page views by an exported model; a command.
 
 python -m dicm_jax.serve --export=bundle [--port=8000] [--host=127.0.0.1]
+  [--match=index [--prerank=towers]]
 
 docs/serving.md has the API. A new bundle put in place of the old one is taken
 up while requests run; a bad one is refused, and the old one stays.
@@ -10,7 +11,7 @@ import pathlib
 
 from absl import app, flags
 
-from dicm_jax import command, errors
+from dicm_jax import ad_index, command, errors
 from dicm_jax.serving.limits import Limits
 
 _LIMITS = Limits()
@@ -51,6 +52,17 @@ def run(values: flags.FlagValues) -> None:
     deltas=pathlib.Path(values.deltas) if values.deltas else None,
     pictures=values.pictures,
   )
+  if values.match:
+    server.funnel = ad_index.read_funnel(
+      pathlib.Path(values.match),
+      pathlib.Path(values.prerank) if values.prerank else None,
+      server.current.engine.bundle,
+      limits,
+      match_k=values.match_k,
+      prerank_k=values.prerank_k,
+    )
+  elif values.prerank:
+    raise errors.InputError("--prerank: expected --match too")
   # Products of a request are small: threads that share one wait for each other,
   # and take the core that reads the next.
   with threadpoolctl.threadpool_limits(1, "blas"):
@@ -81,6 +93,11 @@ def define_flags() -> None:
   number, real = flags.DEFINE_integer, flags.DEFINE_float
   number("port", 8000, "Port to listen on.", 0, 65535)
   flags.DEFINE_string("engine", "auto", "auto, numpy or artifact.")
+  text = flags.DEFINE_string
+  text("match", "", "Folder of an index of ads: adds /match and /rank.")
+  text("prerank", "", "Folder of a bundle whose towers order what is found.")
+  number("match_k", 400, "Ads that match finds.", 1)
+  number("prerank_k", 50, "Ads that the model of --export ranks.", 1)
   real("watch_s", 2.0, "Seconds between looks for a new bundle; 0: none.", 0.0)
   number("max_body_bytes", _LIMITS.body_bytes, "Of a request's body.", 1)
   number("max_candidates", _LIMITS.candidates, "Ads of a request.", 1)

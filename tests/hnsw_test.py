@@ -35,6 +35,21 @@ def test_neighbours_in_clusters_are_found(library):
   )
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_small_inner_products_are_found_too(library):
+  # Logits of clicks are mostly negative: vectors point away from queries.
+  items, queries = few(1000, 10) - 1, few(30, 10) + 1
+  mesh = mesh_lib.make_mesh(1, 8)
+  exact = top_k.search(top_k.place(mesh, items, "inner"), queries, 200)
+  found = hnsw.search(hnsw.build(library, items, "inner"), queries, 200)
+  assert benchmark.recall(found, exact) >= 0.95
+  # Sums of 11 products.
+  same = found.rows == exact.rows
+  np.testing.assert_allclose(
+    found.scores[same], exact.scores[same], rtol=0, atol=1e-5
+  )
+
+
 @pytest.mark.parametrize("similarity", top_k.SIMILARITIES)
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_few_items_are_found_as_exactly_as_by_a_sort(library, similarity):
@@ -102,6 +117,41 @@ def test_folder_holds_all_that_a_server_needs(tmp_path, library):
   assert pq.read_table(out / hnsw.ROWS)["key"][row].as_py() == "k17"
   with pytest.raises(errors.InputError, match="expected an empty folder"):
     hnsw.write(out, built, items)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_index_read_again_answers_as_before(tmp_path, library):
+  items = vectors.Vectors(
+    keys=tuple(f"k{i}" for i in range(300)), values=few(), digest="0f"
+  )
+  settings = hnsw.Settings(expansion_search=50)
+  built = hnsw.build(library, items.values, "inner", settings)
+  out = tmp_path / "index"
+  hnsw.write(out, built, items)
+  found = hnsw.read(out)
+  assert found.items.settings == settings
+  assert (found.vectors.keys, found.vectors.digest) == (items.keys, "0f")
+  queries = few(20)
+  again = hnsw.search(found.items, queries, 10)
+  np.testing.assert_array_equal(
+    again.rows, hnsw.search(built, queries, 10).rows
+  )
+  if library == "usearch":
+    assert found.items.graph._index.expansion_search == 50  # pyright: ignore
+
+
+def test_damaged_index_is_refused(tmp_path):
+  with pytest.raises(errors.InputError, match=r"found no index\.json"):
+    hnsw.read(tmp_path)
+  items = vectors.Vectors(keys=("a", "b"), values=few(2))
+  out = tmp_path / "index"
+  hnsw.write(out, hnsw.build("usearch", items.values), items)
+  (out / hnsw.ROWS).write_bytes(b"PAR1")
+  with pytest.raises(errors.InputError, match="changed or damaged"):
+    hnsw.read(out)
+  (out / hnsw.ABOUT).write_text("[]")
+  with pytest.raises(errors.InputError, match="no whole index"):
+    hnsw.read(out)
 
 
 def test_mistakes_are_named(monkeypatch):

@@ -14,6 +14,7 @@ import starlette.requests
 
 from dicm_jax import errors
 from dicm_jax.serving import (
+  match_api,
   picture_worker,
   pictures_api,
   request_reader,
@@ -62,6 +63,7 @@ def make(server: server_lib.Server, watch_s: float = 0.0) -> fastapi.FastAPI:
     lifespan=lifespan,
   )
   _add_score(app, server)
+  match_api.add(app, server)
   _add_reports(app, server)
   _describe(app, server)
   pictures_api.add(app, server)

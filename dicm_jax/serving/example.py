@@ -34,11 +34,15 @@ def request_of(
   if fields.behaviour_images:
     rows = _list(log.behaviour_images, group)
     user["behaviours"] = [bundle.image_keys[row] for row in rows.tolist()]
-  candidates = [_candidate(bundle, log, sample) for sample in range(begin, end)]
+  candidates = [
+    candidate_of(bundle, log, sample) for sample in range(begin, end)
+  ]
   return {"user": user, "candidates": candidates}
 
 
-def _candidate(bundle: bundle_lib.Bundle, log: click_log.ClickLog, sample: int):
+def candidate_of(
+  bundle: bundle_lib.Bundle, log: click_log.ClickLog, sample: int
+) -> dict[str, Any]:
   """An ad, and with it what is of its place on the page."""
   fields = bundle.fields
   out: dict[str, Any] = {"ids": {}}

@@ -32,14 +32,21 @@ class Seen(NamedTuple):
 
 def pooled(name: str, vectors: Float[np.ndarray, "I D"], seen: Seen) -> Part:
   """Behaviours joined by an aggregator that sees no ad: by page view."""
-  found = vectors[seen.rows]
+  return joined(name, vectors[seen.rows], seen.offsets), seen.group
+
+
+def joined(
+  name: str,
+  vectors: Float[np.ndarray, "P D"],
+  offsets: Int[np.ndarray, " starts"],
+) -> Float[np.ndarray, "G _"]:
+  """The same, of the behaviours' own vectors."""
   if name == "concat":
-    return _latest(found, seen.offsets), seen.group
-  out = reduced(np.maximum if name == "max" else np.add, found, seen.offsets)
+    return _latest(vectors, offsets)
+  out = reduced(np.maximum if name == "max" else np.add, vectors, offsets)
   if name == "mean":
-    lengths = np.maximum(np.diff(seen.offsets), 1)
-    out /= lengths.astype(np.float32)[:, None]
-  return out, seen.group
+    out /= np.maximum(np.diff(offsets), 1).astype(np.float32)[:, None]
+  return out
 
 
 def _latest(vectors, offsets) -> Float[np.ndarray, "G _"]:

@@ -79,7 +79,7 @@ class NumpyScorer:
     self._ids, self._layout = bundle.ids, bundle.fields.layout
     self._sees_ad = model["images"] in ("both", "ad")
     self._sees_behaviours = model["images"] in ("both", "behaviour")
-    self._as_behaviour, self._as_ad = _looks(model, bundle.images)
+    self._as_behaviour, self._as_ad = looks(model, bundle.images)
     self._aggregator = model["aggregator"]
     self._attention = None
     if self._sees_behaviours and self._aggregator in ATTENTIVE:
@@ -141,7 +141,7 @@ class NumpyScorer:
 
   def _pooled(self, lists: click_log.Jagged, keep: slice, offset: int):
     """Sum of the vectors of each list, by weight."""
-    values, offsets, span = _some(lists, keep)
+    values, offsets, span = some(lists, keep)
     vectors = self._ids[values + offset]
     if lists.weights is not None:
       vectors = vectors * lists.weights[span, None]
@@ -153,7 +153,7 @@ class NumpyScorer:
     parts: list[Part] = [(self._as_ad[ad_rows], None)] if self._sees_ad else []
     if not self._sees_behaviours:
       return parts
-    rows, offsets, _ = _some(views.log.behaviour_images, views.groups)
+    rows, offsets, _ = some(views.log.behaviour_images, views.groups)
     seen = numpy_behaviours.Seen(rows, offsets, views.group, ad_rows, ad)
     if self._attention:
       return [*parts, *((joined, None) for joined in self._attention(seen))]
@@ -161,7 +161,7 @@ class NumpyScorer:
     return [*parts, numpy_behaviours.pooled(name, vectors, seen)]
 
 
-def _looks(model: dict, images: Float[np.ndarray, "I E"]):
+def looks(model: dict, images: Float[np.ndarray, "I E"]):
   """Vectors of pictures as behaviours and as ads."""
   width = model["image_widths"][-1] if model["image_widths"] else 0
   if model["image_nets"] == "separate":
@@ -169,7 +169,7 @@ def _looks(model: dict, images: Float[np.ndarray, "I E"]):
   return images[:, :width], images[:, :width]
 
 
-def _some(lists: click_log.Jagged, keep: slice):
+def some(lists: click_log.Jagged, keep: slice):
   """Values of some lists, where each begins, and their span in all values."""
   offsets = lists.offsets[keep.start : keep.stop + 1]
   span = slice(int(offsets[0]), int(offsets[-1]))

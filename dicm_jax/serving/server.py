@@ -25,6 +25,7 @@ from dicm_jax.serving import (
   request_reader,
 )
 from dicm_jax.serving import engine as engine_lib
+from dicm_jax.serving import matching
 from dicm_jax.serving import telemetry as telemetry_lib
 from dicm_jax.serving.limits import Limits
 
@@ -67,6 +68,7 @@ class Server:
     self.limits, self.uploading = limits, 0
     self._deltas, self._load = [deltas] if deltas else [], pictures
     self.telemetry = telemetry_lib.Telemetry()
+    self.funnel: matching.Funnel | None = None
     self._folder, self._engine = folder, engine
     self._lock = asyncio.Lock()
     self.refused: dict[str, str] = {}

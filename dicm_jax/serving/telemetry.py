@@ -36,6 +36,19 @@ class Telemetry:
       buckets=_SAMPLES,
       registry=own,
     )
+    self.funnel_requests = Counter(
+      "dicm_funnel_requests",
+      "Answers to /match and /rank, by path and status.",
+      ["path", "status"],
+      registry=own,
+    )
+    self.funnel_latency = Histogram(
+      "dicm_funnel_latency_seconds",
+      "From the first byte of a request to its answer, by path.",
+      ["path"],
+      buckets=_SECONDS,
+      registry=own,
+    )
     self.reloads = Counter(
       "dicm_reloads", "Bundles looked at, by result.", ["result"], registry=own
     )

@@ -1,5 +1,6 @@
 """Exported runs of a few steps on the toy data."""
 
+import dataclasses
 import pathlib
 from typing import NamedTuple
 
@@ -11,6 +12,9 @@ from dicm_jax.data import click_log
 from dicm_jax.serving import bundle as bundle_lib
 from tests import toy
 
+PRERANK = {"model__name": "prerank", "model__aggregator": "sum"}
+"""Options of the model with two towers."""
+
 
 class Made(NamedTuple):
   """A bundle, and what the run itself makes of the test split."""
@@ -18,6 +22,21 @@ class Made(NamedTuple):
   bundle: bundle_lib.Bundle
   log: click_log.ClickLog
   probability: Float[np.ndarray, " n"]
+
+
+def placed() -> click_log.Dataset:
+  """The toy, whose `position` is of the place and not of the ad."""
+  data = toy.dataset()
+  features = tuple(
+    dataclasses.replace(feature, context=feature.name == "position")
+    for feature in data.features
+  )
+  return dataclasses.replace(data, features=features)
+
+
+def towers(folder: pathlib.Path, patch, **options) -> Made:
+  """A bundle of the pre-rank model."""
+  return make(folder, patch, data=placed(), **PRERANK | options)
 
 
 def make(

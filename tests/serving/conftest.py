@@ -9,4 +9,12 @@ from tests.serving import bundles
 def made(tmp_path_factory):
   """A few steps of multi-query attention on the toy data."""
   with pytest.MonkeyPatch.context() as patch:
-    return bundles.make(tmp_path_factory.mktemp("serving"), patch)
+    folder = tmp_path_factory.mktemp("serving")
+    return bundles.make(folder, patch, data=bundles.placed())
+
+
+@pytest.fixture(scope="session")
+def towers(tmp_path_factory):
+  """A few steps of the pre-rank model on the toy data."""
+  with pytest.MonkeyPatch.context() as patch:
+    return bundles.towers(tmp_path_factory.mktemp("towers"), patch)
