@@ -5,7 +5,6 @@ entries of a list that are the same id are one group, as are all numbers of a
 vector. Dense numbers and weights of values stay as they are.
 """
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from jaxtyping import Float, Int
@@ -120,10 +119,12 @@ class _Path:
       field.name: self._of_field(field.name) for field in bundle.fields.ids
     }
     layout = bundle.fields.layout
-    past = log.behaviour_images.values if layout.behaviour_images else []
-    self._past = self._of_pictures("behaviour", past)
+    past, shown = log.behaviour_images.values, log.ad_image
+    self._past = self._of_pictures(
+      "behaviour", past if layout.behaviour_images else past[:0]
+    )
     self._ad = self._of_pictures(
-      "picture", log.ad_image if layout.ad_images else []
+      "picture", shown if layout.ad_images else shown[:0]
     )
 
   def _rows(self, name: str) -> Int[np.ndarray, " entries"]:
@@ -148,18 +149,16 @@ class _Path:
     unknown = np.repeat(bundle.ids[[offset]], len(rows), axis=0)
     return _Slots(bundle.ids[offset + rows], unknown, group.reshape(-1), first)
 
-  def _of_pictures(self, kind: Kind, rows: Sequence[int]) -> _Slots:
+  def _of_pictures(self, kind: Kind, rows: Int[np.ndarray, " n"]) -> _Slots:
     bundle, first = self._bundle, len(self.parts)
-    for place, row in enumerate(rows):
+    for place, row in enumerate(rows.tolist()):
       name = bundle.image_keys[row] or "no picture"
       self.parts.append(Part(kind, "", name, place, 0.0))
-    vectors = bundle.images[np.array(rows, np.int64)]
+    vectors = bundle.images[rows]
     baseline = np.repeat(_mean_picture(bundle)[None], len(rows), axis=0)
     return _Slots(vectors, baseline, np.arange(len(rows)), first)
 
-  def __call__(
-    self, points: path_sums.Points
-  ) -> Float[np.ndarray, " P"]:
+  def __call__(self, points: path_sums.Points) -> Float[np.ndarray, " P"]:
     """The logit at each point."""
     found = [
       self._score(path_sums.Points(*(part[i : i + _POINTS] for part in points)))

@@ -29,12 +29,12 @@ WAITING = 8
 TIMEOUT_S = 30.0
 """For an answer of the explorer."""
 PAGE = pathlib.Path(__file__).parent / "explore_page"
-FILES = {
-  "": ("index.html", "text/html; charset=utf-8"),
-  "/explore.css": ("explore.css", "text/css; charset=utf-8"),
-  "/explore.js": ("explore.js", "text/javascript; charset=utf-8"),
+TYPES = {
+  ".css": "text/css; charset=utf-8",
+  ".html": "text/html; charset=utf-8",
+  ".js": "text/javascript; charset=utf-8",
 }
-"""By path below /explore: a file of PAGE and its type."""
+"""Of the files of PAGE."""
 HEADERS = {
   # The page needs nothing of elsewhere, and lets nothing in.
   "Content-Security-Policy": "default-src 'none'; script-src 'self'; "
@@ -66,9 +66,7 @@ class _Desk:
     self._thread = concurrent.futures.ThreadPoolExecutor(1, "explore")
     self._waiting = 0
 
-  async def answer(
-    self, ask: Callable[[], Awaitable[Any]]
-  ) -> fastapi.Response:
+  async def answer(self, ask: Callable[[], Awaitable[Any]]) -> fastapi.Response:
     """What `ask` finds, or why it does not, as JSON."""
     try:
       if self._waiting >= WAITING:
@@ -91,9 +89,7 @@ class _Desk:
 
   async def model(self) -> explorer_lib.Model:
     """The bundle that is served now."""
-    return await self.work(
-      self.explorer.model, self._server.current.engine
-    )
+    return await self.work(self.explorer.model, self._server.current.engine)
 
   async def predicted(
     self, number: int, model: explorer_lib.Model
@@ -134,17 +130,20 @@ def add(
 
 
 def _add_page(app: fastapi.FastAPI) -> None:
-  made = {path: (PAGE / name).read_bytes() for path, (name, _) in FILES.items()}
+  for path in sorted(PAGE.iterdir()):
+    if path.suffix in TYPES:
+      name = "" if path.name == "index.html" else f"/{path.name}"
+      app.get(f"/explore{name}", include_in_schema=False)(_file(path))
 
-  def answer_of(path: str) -> Callable[[], Awaitable[fastapi.Response]]:
-    async def page() -> fastapi.Response:
-      kind = FILES[path][1]
-      return fastapi.Response(made[path], headers=HEADERS, media_type=kind)
 
-    return page
+def _file(path: pathlib.Path) -> Callable[[], Awaitable[fastapi.Response]]:
+  """What answers with a file of the page."""
+  content, kind = path.read_bytes(), TYPES[path.suffix]
 
-  for path in FILES:
-    app.get(f"/explore{path}", include_in_schema=False)(answer_of(path))
+  async def answer() -> fastapi.Response:
+    return fastapi.Response(content, headers=HEADERS, media_type=kind)
+
+  return answer
 
 
 def _add_pictures(

@@ -258,12 +258,9 @@ class Explorer:
     known = model.known_behaviours(view)
     parts = []
     for part in found.parts[:PARTS]:
-      one = part._asdict() | {"picture": None}
+      one = part._asdict() | {"picture": _picture_of(part, view, ad, known)}
       if part.kind == "behaviour":
         one["place"] = known[part.place]
-        one["picture"] = view.behaviours[one["place"]]
-      elif part.kind == "picture":
-        one["picture"] = view.ads[ad].picture
       parts.append(one)
     rest = [part.share for part in found.parts[PARTS:]]
     return found._asdict() | {
@@ -330,6 +327,24 @@ class Explorer:
     if not 0 <= ad < len(view.ads):
       raise Missing(f"page view {number} has no ad {ad}")
     return view
+
+
+def _picture_of(
+  part: explain.Part, view: explore_folder.View, ad: int, known: Sequence[int]
+) -> int | None:
+  """Number of the picture that a part of an explanation is about, if any."""
+  if part.kind == "behaviour":
+    return view.behaviours[known[part.place]]
+  if part.kind == "picture":
+    return view.ads[ad].picture
+  past = view.request["user"]["ids"].get(part.field)
+  if not isinstance(past, list) or len(past) != len(view.behaviours):
+    return None
+  # An id of past clicks that all show one picture, e.g. the clicked ad's own.
+  value = past[part.place]
+  shown = zip(past, view.behaviours, strict=True)
+  found = {picture for other, picture in shown if other == value}
+  return found.pop() if len(found) == 1 else None
 
 
 def request_for(

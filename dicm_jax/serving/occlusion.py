@@ -6,7 +6,6 @@ square slides over the picture, and the score is taken for each of its places.
 
 from collections.abc import Callable, Iterator, Sequence
 import io
-from typing import Protocol
 
 from jaxtyping import Float, UInt8
 import numpy as np
@@ -24,18 +23,9 @@ SIDE = 28 * CELLS
 """Pixels of the picture while it is covered."""
 
 
-class Embed(Protocol):
-  """Vectors of new pictures, as the bundle's tables would hold them."""
-
-  def __call__(
-    self, pictures: Sequence[bytes]
-  ) -> Float[np.ndarray, "n E"]:
-    """Vectors of encoded pictures, at least one.
-
-    Raises:
-      InputError: one cannot be decoded.
-    """
-    ...
+Embed = Callable[[Sequence[bytes]], Float[np.ndarray, "n E"]]
+"""Vectors of encoded pictures, at least one, as the bundle's tables would hold
+them; raises InputError where one cannot be decoded."""
 
 
 def places() -> Iterator[tuple[slice, slice]]:

@@ -84,7 +84,9 @@ def ad_pictures(
   return scorer(dataclasses.replace(bundle, images=images), engine)(asked)
 
 
-def repeated(log: click_log.ClickLog, ad: int, count: int) -> click_log.ClickLog:
+def repeated(
+  log: click_log.ClickLog, ad: int, count: int
+) -> click_log.ClickLog:
   """One page view that shows one of its ads many times."""
   # An ad of a page view with one ad is cut as a page view of its own.
   alone = dataclasses.replace(

@@ -89,8 +89,8 @@ class Browser:
     """Waits until an expression of the page holds."""
     end = time.monotonic() + seconds
     while not self.script(f"return Boolean({condition})"):
-      text = self.script("return document.body.innerText")
-      assert time.monotonic() < end, f"never so: {condition}\n{text}"
+      if time.monotonic() > end:
+        raise AssertionError(f"never so: {condition}; {self.complaints()}")
       time.sleep(0.05)
 
   def press(self, *keys: str) -> None:
@@ -100,7 +100,9 @@ class Browser:
       for key in keys
       for kind in ("keyDown", "keyUp")
     ]
-    self._post("/actions", actions=[{"type": "key", "id": "k", "actions": actions}])
+    self._post(
+      "/actions", actions=[{"type": "key", "id": "k", "actions": actions}]
+    )
 
   def click(self, selector: str) -> None:
     self._post(f"/element/{self._find(selector)}/click")
