@@ -67,8 +67,8 @@ def ad_pictures(
     log: one page view.
     ad: number of its ad.
     vectors: of the pictures.
-    known: whether the ad keeps its ids; else it is one that the model does not
-      know, in the same place.
+    known: whether the ad keeps its ids and numbers; else it is one of which
+      nothing is known, in the same place.
   """
   past = log.behaviour_images
   seen, own = np.unique(past.values, return_inverse=True)
@@ -119,7 +119,7 @@ def _list(lists: click_log.Jagged, number: int) -> click_log.Jagged:
 def _unknown(
   bundle: bundle_lib.Bundle, log: click_log.ClickLog
 ) -> click_log.ClickLog:
-  """The same with ads of which no id is known; those of the place stay."""
+  """The same with ads of which nothing is known; what is of the place stays."""
   of_ad = {field.name for field in bundle.fields.of("ad")}
   nothing = np.full(log.num_samples, vocabulary.UNKNOWN)
   none = click_log.Jagged(
@@ -135,7 +135,22 @@ def _unknown(
       name: _none_of(lists, none) if name in of_ad else lists
       for name, lists in log.ad_lists.items()
     },
+    ad_dense=_mean_of_ads(bundle, log.ad_dense),
   )
+
+
+def _mean_of_ads(
+  bundle: bundle_lib.Bundle, numbers: Float[np.ndarray, "n K"] | None
+) -> Float[np.ndarray, "n K"] | None:
+  """Numbers of which those of the ad are missing: they count as the mean."""
+  if numbers is None:
+    return None
+  out, end = numbers.copy(), 0
+  for field in bundle.fields.numbers("ad", "context"):
+    begin, end = end, end + field.width
+    if field.side == "ad":
+      out[:, begin:end] = np.where(field.deviation, 0, field.mean)
+  return out
 
 
 def _none_of(lists: click_log.Jagged, none: click_log.Jagged):
