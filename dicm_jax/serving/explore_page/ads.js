@@ -1,7 +1,7 @@
 // A page view: its ads, ranked, one of which is looked at.
 
 import { fill, stop } from "./asking.js";
-import { at, bar, make, number } from "./elements.js";
+import { at, bar, loading, make, number } from "./elements.js";
 import { drawOwn } from "./own.js";
 import { drawPast } from "./past.js";
 import { pictureButton } from "./pictures.js";
@@ -17,7 +17,8 @@ export function choose(view, ad = null) {
   state.page = null;
   markUser();
   location.replace(`#view=${view}`);
-  for (const place of ["past", "past-note", "why"]) stop(at(place));
+  for (const place of ["ads", "past", "why"]) stop(at(place));
+  at("past-note").replaceChildren(loading("Loading …"));
   drawOwn();
   clearTimeout(opening); // Of an arrow key that is held down, the last counts.
   opening = setTimeout(() => open(view, ad), 80);
@@ -32,6 +33,7 @@ async function open(view, ad) {
       return drawAds();
     });
   if (state.page?.view === view) chooseAd(state.ad);
+  else if (state.view === view) stop(at("past-note")); // It has failed.
 }
 
 function drawAds() {
@@ -54,7 +56,7 @@ function toWhy() {
 
 function adHead(ad) {
   const other = ad.rank[1] && ad.rank[1] !== ad.rank[0]
-    ? make("span", { className: "tag" }, `other model: #${ad.rank[1]}`) : null;
+    ? make("span", { className: "tag" }, `#${ad.rank[1]} by model 2`) : null;
   return make("span", { className: "head" }, make("b", {}, `#${ad.rank[0]}`),
     make("span", {}, titleOf(ad.picture)),
     ad.label ? make("span", { className: "tag clicked" }, "clicked") : null,

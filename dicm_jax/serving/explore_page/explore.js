@@ -10,7 +10,7 @@ function drawAbout() {
   const { about } = state;
   at("models").replaceChildren(...about.models.map((one, i) => make("li", {},
     make("span", { className: `swatch ${MODELS[i]}` }),
-    `${modelName(i)}, ${one.step} steps`,
+    `${modelName(i)}, ${one.step} steps, bundle ${one.bundle.slice(0, 8)}`,
     one.auc ? `, AUC ${number(one.auc)}` : "")));
   const kinds = about.models.map((_, i) => [MODELS[i], modelName(i)]);
   at("legend").replaceChildren(
@@ -18,7 +18,7 @@ function drawAbout() {
       ([kind, name]) => make("li", {},
         make("span", { className: `swatch ${kind}` }), name)));
   at("notice").textContent = [about.data_notice,
-    about.models[0].weights_notice].filter(Boolean).join(" ");
+    about.models[0].weights_notice].filter(Boolean).join(" · ");
 }
 
 async function begin() {

@@ -13,7 +13,8 @@ export const MODELS = ["first", "second"];
 export function modelName(i) {
   const one = state.about.models[i];
   const sees = one.images === "none" ? "ids alone" : `pictures: ${one.images}`;
-  return `${one.model}, ${sees}`;
+  const place = state.about.models.length > 1 ? `${i + 1}: ` : "";
+  return `${place}${one.model}, ${sees}`;
 }
 
 export function titleOf(picture) {
