@@ -100,9 +100,9 @@ function drawMap(fall, picture) {
   picture.append(overlay(fall));
   const swatch = (kind) => make("span", { className: `swatch ${kind}` });
   return [make("p", { className: "note" },
-    "With a part covered by grey the score falls ", swatch("first"),
-    "or rises ", swatch("down"),
-    `; in log-odds by up to ${number(largest(fall.flat()))}.`)];
+    "Covered by grey, a part marked ", swatch("first"), "lowers the score, and ",
+    "one marked ", swatch("down"), "raises it: by up to ",
+    `${number(largest(fall.flat()))} in log-odds.`)];
 }
 
 function overlay(fall) {
