@@ -21,15 +21,15 @@ class AttentionWeights:
 
   def __init__(self, bundle: bundle_lib.Bundle):
     model = bundle.model
-    numpy_scorer.check(model)
-    self._scorer = numpy_scorer.NumpyScorer(bundle)
-    if not self._scorer.attends:
-      sees = model["images"] in ("both", "behaviour")
-      found = f"aggregator {model['aggregator']!r}" if sees else "no pictures"
+    if model["images"] not in ("both", "behaviour"):
+      raise errors.InputError("the model does not see what users clicked")
+    found, known = model["aggregator"], numpy_scorer.ATTENTIVE
+    if model["name"] != "dicm" or found not in known:
       raise errors.InputError(
-        "this model has no attention weights: expected an aggregator "
-        f"{' or '.join(numpy_scorer.ATTENTIVE)}, found {found}"
+        f"expected the net 'dicm' with an aggregator {' or '.join(known)}, "
+        f"found {model['name']!r} with {found!r}"
       )
+    self._scorer = numpy_scorer.NumpyScorer(bundle)
 
   def __call__(
     self, log: click_log.ClickLog

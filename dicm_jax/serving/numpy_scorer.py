@@ -102,11 +102,6 @@ class NumpyScorer:
       parts.append(self._score(_Views(log, samples, groups)))
     return np.concatenate([np.zeros(0, np.float32), *parts])
 
-  @property
-  def attends(self) -> bool:
-    """Whether behaviours are weighed by the ad."""
-    return self._attention is not None
-
   def attention(
     self, log: click_log.ClickLog
   ) -> dict[str, Float[np.ndarray, "n L"]]:

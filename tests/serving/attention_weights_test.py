@@ -53,8 +53,8 @@ def test_user_without_behaviours_has_no_weights(made):
 @pytest.mark.parametrize(
   ("options", "found"),
   [
-    ({"model__aggregator": "sum"}, "found aggregator 'sum'"),
-    ({"model__images": "none"}, "found no pictures"),
+    ({"model__aggregator": "sum"}, "found 'dicm' with 'sum'"),
+    ({"model__images": "none"}, "does not see what users"),
   ],
 )
 def test_network_without_attention_says_so(

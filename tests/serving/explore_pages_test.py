@@ -212,6 +212,13 @@ def test_users_are_searched(full, shown):
     page.wait("document.querySelector('#found').innerText === 'No such user'")
 
 
+def raising(error: Exception):
+  def fails(*args):
+    raise error
+
+  return fails
+
+
 def test_what_fails_is_told_kindly_and_can_be_tried_again(
   made, shown, monkeypatch
 ):
@@ -229,6 +236,12 @@ def test_what_fails_is_told_kindly_and_can_be_tried_again(
     monkeypatch.setattr(explorer.Explorer, "explain", works)
     page.click("#why .error button")
     page.wait(READY)
+    # What cannot be done has no button.
+    unable = explorer.Unable("no vectors")
+    monkeypatch.setattr(explorer.Model, "neighbours", raising(unable))
+    page.script("document.querySelector('.ads .picture').click()")
+    page.wait("document.querySelector('#like-found .error')")
+    assert page.text("#like-found").strip() == "Sorry: no vectors."
   with browser.opened() as page, served(made, explorer.Explorer(shown)) as at:
     page.open(at)
     page.wait(READY)

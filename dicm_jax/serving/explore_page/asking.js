@@ -2,6 +2,8 @@
 
 import { failure, loading } from "./elements.js";
 
+const FINAL = [404, 413, 415, 422, 501]; // Asked again it would be the same.
+
 export async function ask(path, options = {}) {
   let answer;
   try {
@@ -12,9 +14,10 @@ export async function ask(path, options = {}) {
   }
   const found = await answer.json().catch(() => ({}));
   if (answer.ok) return found;
-  throw new Error(found.error
+  throw Object.assign(new Error(found.error
     ? `Sorry: ${found.error}.`
-    : `Sorry, the server could not answer (status ${answer.status}).`);
+    : `Sorry, the server could not answer (status ${answer.status}).`),
+  { final: FINAL.includes(answer.status) });
 }
 
 const asking = new WeakMap();
@@ -40,8 +43,8 @@ export async function fill(place, text, path, draw, options = {}) {
     if (!own.signal.aborted) place.replaceChildren(...draw(found));
   } catch (error) {
     if (own.signal.aborted) return;
-    place.replaceChildren(failure(error,
-      () => fill(place, text, path, draw, options)));
+    const again = () => fill(place, text, path, draw, options);
+    place.replaceChildren(failure(error, error.final ? null : again));
   }
   place.setAttribute("aria-busy", "false");
 }

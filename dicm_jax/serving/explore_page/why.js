@@ -38,7 +38,9 @@ function drawSum(found) {
   const bold = (logit) => make("b", { className: "number" },
     number(probability(logit)));
   return [
-    make("p", {}, "With unknown ids and mean pictures the model would say ",
+    make("p", {}, `With unknown ids${
+      state.about.sees_pictures ? " and mean pictures" : ""
+    } the model would say `,
       bold(found.baseline), "; it says ", bold(found.logit), "."),
     make("p", { className: "note" },
       `That is ${signed(moved, 3)} in log-odds. Integrated gradients share `
