@@ -22,5 +22,9 @@ COMMANDS = {
   ),
   "export": Command("dicm_jax.export", "a run as a bundle that scores alone"),
   "serve": Command("dicm_jax.serve", "a server of a bundle's scores"),
+  "explain": Command("dicm_jax.explain", "what drove a score of a bundle"),
+  "explore-data": Command(
+    "dicm_jax.explore_data", "page views for the explorer of a bundle"
+  ),
   "retrieve": Command("dicm_jax.retrieve", "items that look alike"),
 }

@@ -72,7 +72,12 @@ def _explorer(values: flags.FlagValues, limits: Limits):
   Raises:
     InputError: as `explore_folder.read`, `engine.start` and `Explorer`.
   """
-  from dicm_jax.serving import engine, explore_folder, explorer
+  from dicm_jax.serving import (
+    engine,
+    explore_folder,
+    explore_pictures,
+    explorer,
+  )
 
   if not values.explore:
     if values.compare:
@@ -82,7 +87,7 @@ def _explorer(values: flags.FlagValues, limits: Limits):
   other = None
   if values.compare:
     other = engine.start(pathlib.Path(values.compare), values.engine, limits)
-  return explorer.Explorer(folder, other)
+  return explorer.Explorer(folder, other, explore_pictures.Embedders())
 
 
 def main(argv: list[str]) -> None:

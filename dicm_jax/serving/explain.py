@@ -249,7 +249,10 @@ def _repeated(numbers: np.ndarray | None, count: int):
 
 def _mean_picture(bundle: bundle_lib.Bundle) -> Float[np.ndarray, " E"]:
   """Mean vector of all pictures that have a name."""
+  # Not `image_of`, to which a server adds pictures meanwhile.
   named = [
-    row for row in bundle.image_of.values() if row != bundle.fields.no_image
+    row
+    for row, key in enumerate(bundle.image_keys)
+    if key and row != bundle.fields.no_image
   ]
   return bundle.images[named].mean(axis=0) if named else bundle.images[0]
