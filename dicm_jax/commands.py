@@ -22,6 +22,10 @@ COMMANDS = {
   ),
   "export": Command("dicm_jax.export", "a run as a bundle that scores alone"),
   "serve": Command("dicm_jax.serve", "a server of a bundle's scores"),
+  "explain": Command("dicm_jax.explain", "what drove a score of a bundle"),
+  "explore-data": Command(
+    "dicm_jax.explore_data", "page views for the explorer of a bundle"
+  ),
   "retrieve": Command("dicm_jax.retrieve", "items that look alike"),
   "index": Command("dicm_jax.ad_index", "ads, to be matched to users"),
   "funnel": Command(

@@ -69,17 +69,26 @@ def picture(tile: Tile) -> Image.Image:
   if tile.picture is None:
     return _grey("no picture")
   try:
-    square = images.decode(tile.picture, name=tile.key, size=2 * SIDE)
+    found = fitted(tile.picture, tile.key, SIDE)
   except errors.InputError:
     return _grey("damaged picture")
-  width, height = images.upright_size(tile.picture)
-  scale = SIDE / max(width, height)
+  out = Image.new("RGB", (SIDE, SIDE), TILE)
+  out.paste(found, ((SIDE - found.width) // 2, (SIDE - found.height) // 2))
+  return out
+
+
+def fitted(picture: bytes, key: str, side: int) -> Image.Image:
+  """A picture in its proportions, its longer side of `side` pixels.
+
+  Raises:
+    InputError: it cannot be decoded.
+  """
+  square = images.decode(picture, name=key, size=2 * side)
+  width, height = images.upright_size(picture)
+  scale = side / max(width, height)
   # The square is the picture squeezed: this gives it its proportions again.
   size = max(1, round(width * scale)), max(1, round(height * scale))
-  fitted = Image.fromarray(square).resize(size, Image.Resampling.LANCZOS)
-  out = Image.new("RGB", (SIDE, SIDE), TILE)
-  out.paste(fitted, ((SIDE - size[0]) // 2, (SIDE - size[1]) // 2))
-  return out
+  return Image.fromarray(square).resize(size, Image.Resampling.LANCZOS)
 
 
 def corners(sections: Sequence[Section]) -> list[list[tuple[int, int]]]:

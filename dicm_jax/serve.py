@@ -1,7 +1,7 @@
 """A server that scores the ads of page views by an exported model; a command.
 
 python -m dicm_jax.serve --export=bundle [--port=8000] [--host=127.0.0.1]
-  [--match=index [--prerank=towers]]
+  [--match=index [--prerank=towers]] [--explore=FOLDER [--compare=bundle]]
 
 docs/serving.md has the API. A new bundle put in place of the old one is taken
 up while requests run; a bad one is refused, and the old one stays.
@@ -52,28 +52,63 @@ def run(values: flags.FlagValues) -> None:
     deltas=pathlib.Path(values.deltas) if values.deltas else None,
     pictures=values.pictures,
   )
-  if values.match:
-    server.funnel = ad_index.read_funnel(
-      pathlib.Path(values.match),
-      pathlib.Path(values.prerank) if values.prerank else None,
-      server.current.engine.bundle,
-      limits,
-      match_k=values.match_k,
-      prerank_k=values.prerank_k,
-    )
-  elif values.prerank:
-    raise errors.InputError("--prerank: expected --match too")
+  server.funnel = _funnel(values, server, limits)
+  explorer = _explorer(values, limits)
   # Products of a request are small: threads that share one wait for each other,
   # and take the core that reads the next.
   with threadpoolctl.threadpool_limits(1, "blas"):
     uvicorn.run(
-      app_lib.make(server, values.watch_s),
+      app_lib.make(server, values.watch_s, explorer),
       host=values.host,
       port=values.port,
       log_level="warning",
       access_log=False,
       timeout_graceful_shutdown=_STOP_S,
     )
+
+
+def _funnel(values: flags.FlagValues, server, limits: Limits):
+  """What --match finds ads by; None: nothing.
+
+  Raises:
+    InputError: as `ad_index.read_funnel`.
+  """
+  if not values.match:
+    if values.prerank:
+      raise errors.InputError("--prerank: expected --match=FOLDER too")
+    return None
+  return ad_index.read_funnel(
+    pathlib.Path(values.match),
+    pathlib.Path(values.prerank) if values.prerank else None,
+    server.current.engine.bundle,
+    limits,
+    match_k=values.match_k,
+    prerank_k=values.prerank_k,
+  )
+
+
+def _explorer(values: flags.FlagValues, limits: Limits):
+  """What --explore shows; None: nothing.
+
+  Raises:
+    InputError: as `explore_folder.read`, `engine.start` and `Explorer`.
+  """
+  from dicm_jax.serving import (
+    engine,
+    explore_folder,
+    explore_pictures,
+    explorer,
+  )
+
+  if not values.explore:
+    if values.compare:
+      raise errors.InputError("--compare: expected --explore=FOLDER too")
+    return None
+  folder = explore_folder.read(pathlib.Path(values.explore))
+  other = None
+  if values.compare:
+    other = engine.start(pathlib.Path(values.compare), values.engine, limits)
+  return explorer.Explorer(folder, other, explore_pictures.Embedders())
 
 
 def main(argv: list[str]) -> None:
@@ -99,6 +134,8 @@ def define_flags() -> None:
   number("match_k", 400, "Ads that match finds.", 1)
   number("prerank_k", 50, "Ads that the model of --export ranks.", 1)
   real("watch_s", 2.0, "Seconds between looks for a new bundle; 0: none.", 0.0)
+  flags.DEFINE_string("explore", "", "Folder of explore_data to show.")
+  flags.DEFINE_string("compare", "", "Second bundle that the explorer shows.")
   number("max_body_bytes", _LIMITS.body_bytes, "Of a request's body.", 1)
   number("max_candidates", _LIMITS.candidates, "Ads of a request.", 1)
   number("max_list_length", _LIMITS.list_length, "Values of a list.", 1)

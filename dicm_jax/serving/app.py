@@ -14,12 +14,14 @@ import starlette.requests
 
 from dicm_jax import errors
 from dicm_jax.serving import (
+  explore_api,
   match_api,
   picture_worker,
   pictures_api,
   request_reader,
   telemetry,
 )
+from dicm_jax.serving import explorer as explorer_lib
 from dicm_jax.serving import server as server_lib
 
 _log = logging.getLogger(__name__)
@@ -38,12 +40,17 @@ class _Refused(Exception):
     self.status, self.reason = status, reason
 
 
-def make(server: server_lib.Server, watch_s: float = 0.0) -> fastapi.FastAPI:
+def make(
+  server: server_lib.Server,
+  watch_s: float = 0.0,
+  explorer: explorer_lib.Explorer | None = None,
+) -> fastapi.FastAPI:
   """The application.
 
   Args:
     server: what answers.
     watch_s: how often to look for a new bundle, in seconds; 0: never.
+    explorer: what the page /explore shows; None: there is none.
   """
 
   @contextlib.asynccontextmanager
@@ -65,6 +72,8 @@ def make(server: server_lib.Server, watch_s: float = 0.0) -> fastapi.FastAPI:
   _add_score(app, server)
   match_api.add(app, server)
   _add_reports(app, server)
+  if explorer:
+    explore_api.add(app, server, explorer)
   _describe(app, server)
   pictures_api.add(app, server)
   return app

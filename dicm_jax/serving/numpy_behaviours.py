@@ -104,6 +104,16 @@ class Attention:
       out[ads] = self._channels[channel].joined(weight, behaviours)
     return out
 
+  def scaled(self, seen: Seen) -> dict[str, Float[np.ndarray, "n L"]]:
+    """By channel, the weights of one page view as it is summed by them."""
+    ads = slice(0, len(seen.group))
+    return {
+      name: channel.scaled(self.weights(number, seen, seen.rows, ads))
+      for number, (name, channel) in enumerate(
+        zip(_CHANNELS, self._channels, strict=False)
+      )
+    }
+
   def weights(
     self, channel: int, seen: Seen, rows: Int[np.ndarray, " L"], ads: slice
   ) -> Float[np.ndarray, "a L"]:

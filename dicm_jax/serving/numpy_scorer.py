@@ -102,6 +102,19 @@ class NumpyScorer:
       parts.append(self._score(_Views(log, samples, groups)))
     return np.concatenate([np.zeros(0, np.float32), *parts])
 
+  def attention(
+    self, log: click_log.ClickLog
+  ) -> dict[str, Float[np.ndarray, "n L"]]:
+    """By channel, the weight of each behaviour of one page view for each ad."""
+    past, shown = log.behaviour_images, slice(0, log.num_samples)
+    if self._attention is None or not len(past.values):
+      return {}
+    ad = self._ad_side(_Views(log, shown, slice(0, 1)))
+    seen = numpy_behaviours.Seen(
+      past.values, past.offsets, log.group, log.ad_image, ad
+    )
+    return self._attention.scaled(seen)
+
   def _score(self, views: _Views) -> Float[np.ndarray, " n"]:
     group = views.group
     ad = self._ad_side(views)

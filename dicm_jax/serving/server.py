@@ -19,13 +19,13 @@ from dicm_jax.serving import bundle as bundle_lib
 from dicm_jax.serving import (
   delta,
   delta_folder,
+  matching,
   picture_request,
   picture_rows,
   picture_worker,
   request_reader,
 )
 from dicm_jax.serving import engine as engine_lib
-from dicm_jax.serving import matching
 from dicm_jax.serving import telemetry as telemetry_lib
 from dicm_jax.serving.limits import Limits
 
