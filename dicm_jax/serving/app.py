@@ -3,41 +3,22 @@
 import asyncio
 from collections.abc import AsyncIterator
 import contextlib
-import json
-import logging
 from typing import Any
 
 import fastapi
 from fastapi import responses
 import numpy as np
-import starlette.requests
 
 from dicm_jax import errors
 from dicm_jax.serving import (
+  answers,
   explore_api,
   match_api,
-  picture_worker,
   pictures_api,
-  request_reader,
   telemetry,
 )
 from dicm_jax.serving import explorer as explorer_lib
 from dicm_jax.serving import server as server_lib
-
-_log = logging.getLogger(__name__)
-
-
-class _Refused(Exception):
-  """A request that is not scored.
-
-  Args:
-    status: of HTTP.
-    reason: what the client has to change.
-  """
-
-  def __init__(self, status: int, reason: str):
-    super().__init__(reason)
-    self.status, self.reason = status, reason
 
 
 def make(
@@ -83,74 +64,38 @@ def _add_score(app: fastapi.FastAPI, server: server_lib.Server) -> None:
   @app.post("/score", summary="Score the ads of a page view")
   async def score(request: fastapi.Request) -> fastapi.Response:
     try:
-      answer = await _answer(server, request)
-      status, headers = 200, {}
-    except _Refused as e:
-      status, answer = e.status, json.dumps({"error": e.reason}).encode()
-      headers = {"Retry-After": "1"} if status == 503 else {}
-    server.telemetry.requests.labels(str(status)).inc()
-    return fastapi.Response(
-      answer, status, headers, media_type="application/json"
-    )
+      response = answers.as_json(await _answer(server, request))
+    except answers.Refused as e:
+      response = e.response()
+    server.telemetry.requests.labels(str(response.status_code)).inc()
+    return response
 
 
-async def _answer(server: server_lib.Server, request: fastapi.Request) -> bytes:
+async def _answer(
+  server: server_lib.Server, request: fastapi.Request
+) -> dict[str, Any]:
   """The answer to a request that is taken.
 
   Raises:
-    _Refused: it is not.
+    Refused: it is not.
   """
-  kind = request.headers.get("content-type", "").partition(";")[0].strip()
-  if kind.lower() != "application/json":
-    raise _Refused(415, "content-type: expected application/json")
-  serving = server.current
-  batcher, limits = serving.batcher, server.limits
-  if batcher.coming >= limits.waiting:
-    raise _Refused(503, f"{limits.waiting} requests wait already")
-  batcher.coming += 1
-  try:
-    with server.telemetry.latency.time():
-      async with asyncio.timeout(limits.timeout_s):
-        body = await _body(request, limits.body_bytes)
-        found, unknown = await server.score(serving, body)
-  except TimeoutError as e:
-    raise _Refused(504, f"no answer within {limits.timeout_s} s") from e
-  except picture_worker.NotYet as e:
-    raise _Refused(503, str(e)) from e
-  except request_reader.RequestError as e:
-    raise _Refused(422, str(e)) from e
-  except starlette.requests.ClientDisconnect as e:
-    raise _Refused(400, "body: cut off") from e
-  except _Refused:
-    raise
-  except Exception as e:
-    _log.exception("a request could not be scored")
-    raise _Refused(500, "the server could not score it; see its log") from e
-  finally:
-    batcher.coming -= 1
-  if not np.isfinite(found).all():
-    raise _Refused(422, "dense: the numbers overflow in the network")
-  return json.dumps(
-    {
-      "probabilities": np.round(found.astype(float), 7).tolist(),
-      "unknown": unknown,
-      "bundle": serving.engine.bundle.digest,
-    }
-  ).encode()
+  answers.expect_json(request)
+  serving, limits = server.current, server.limits
 
+  async def score() -> tuple[np.ndarray, dict[str, int]]:
+    body = await answers.body(request, limits.body_bytes)
+    return await server.score(serving, body)
 
-async def _body(request: fastapi.Request, most: int) -> bytes:
-  """The whole body, unless there is too much of it."""
-  too_large = _Refused(413, f"body: expected at most {most} bytes")
-  said = request.headers.get("content-length", "0")
-  if not said.isdecimal() or len(said) > 18 or int(said) > most:
-    raise too_large
-  body = bytearray()
-  async for chunk in request.stream():
-    body += chunk
-    if len(body) > most:
-      raise too_large
-  return bytes(body)
+  with (
+    answers.turn(serving.batcher, limits.waiting),
+    server.telemetry.latency.time(),
+  ):
+    found, unknown = await answers.within(limits.timeout_s, score())
+  return {
+    "probabilities": answers.rounded(found, 7),
+    "unknown": unknown,
+    "bundle": serving.engine.bundle.digest,
+  }
 
 
 def _add_reports(app: fastapi.FastAPI, server: server_lib.Server) -> None:

@@ -7,33 +7,16 @@ both may be in flight.
 import asyncio
 from collections.abc import Awaitable, Callable
 import json
-import logging
 from typing import Any, NamedTuple
 
 import fastapi
 import numpy as np
-import starlette.requests
 
-from dicm_jax.serving import matching, request_reader, shared_request
+from dicm_jax.serving import answers, matching, request_reader, shared_request
 from dicm_jax.serving import server as server_lib
-
-_log = logging.getLogger(__name__)
 
 N = 10
 """Ads that /rank answers with where the request does not say."""
-
-
-class _Refused(Exception):
-  """A request that is not answered.
-
-  Args:
-    status: of HTTP.
-    reason: what the client has to change.
-  """
-
-  def __init__(self, status: int, reason: str):
-    super().__init__(reason)
-    self.status, self.reason = status, reason
 
 
 class _Asked(NamedTuple):
@@ -84,10 +67,9 @@ async def _match(
   keys = shared_request.user_keys([*funnel.bundles(), bundle])
   asked = _read(body, "k", min(funnel.match_k, most), most, user=keys)
   found = await asyncio.to_thread(index.match, asked.user, asked.wanted)
-  _check_finite(found.scores)
   return {
     "candidates": _candidates(funnel, serving, found.rows),
-    "scores": found.scores.astype(float).round(6).tolist(),
+    "scores": answers.rounded(found.scores, 6),
     "unknown": found.unknown,
     "index": index.digest,
   }
@@ -111,7 +93,7 @@ async def _rank(
     context=shared_request.context_keys([bundle]),
   )
   found = await asyncio.to_thread(funnel.shortlist, asked.user)
-  _check_finite(found.scores)
+  answers.rounded(found.scores, 6)  # Of numbers that overflow, no order.
   candidates = _candidates(funnel, serving, found.rows)
   request = {
     "user": shared_request.known_user(bundle.fields, asked.user),
@@ -125,12 +107,13 @@ async def _rank(
     if not str(e).startswith("candidates"):
       raise
     # A new bundle came that the index was not made for.
-    raise _Refused(500, f"the rank model refuses an ad: {e}") from e
-  _check_finite(probability)
+    reason = f"the rank model refuses an ad: {e}"
+    raise answers.Refused(500, reason) from e
+  rounded = answers.rounded(probability, 7)
   best = np.argsort(-probability, kind="stable")[: asked.wanted].tolist()
   return {
     "candidates": [candidates[i] for i in best],
-    "probabilities": probability[best].astype(float).round(7).tolist(),
+    "probabilities": [rounded[i] for i in best],
     "unknown": unknown,
     "index": funnel.index.digest,
     "bundle": bundle.digest,
@@ -141,11 +124,6 @@ def _candidates(funnel: matching.Funnel, serving, rows: np.ndarray):
   """Ads as /score takes them now."""
   fields, ads = serving.engine.bundle.fields, funnel.index.ads
   return [shared_request.known_ad(fields, ads[row]) for row in rows.tolist()]
-
-
-def _check_finite(scores: np.ndarray) -> None:
-  if not np.isfinite(scores).all():
-    raise _Refused(422, "dense: the numbers overflow in the network")
 
 
 def _read(
@@ -186,16 +164,13 @@ async def _answer(
   server: server_lib.Server, request: fastapi.Request, path: str, work: Work
 ) -> fastapi.Response:
   """An answer to every request, of 200 or of what is wrong with it."""
-  status, headers = 200, {}
   try:
-    answer = await _bounded(server, request, path, work)
-  except _Refused as e:
-    status, answer = e.status, {"error": e.reason}
-    headers = {"Retry-After": "1"} if status == 503 else {}
-  server.telemetry.funnel_requests.labels(path, str(status)).inc()
-  return fastapi.Response(
-    json.dumps(answer), status, headers, media_type="application/json"
-  )
+    response = answers.as_json(await _bounded(server, request, path, work))
+  except answers.Refused as e:
+    response = e.response()
+  status = str(response.status_code)
+  server.telemetry.funnel_requests.labels(path, status).inc()
+  return response
 
 
 async def _bounded(
@@ -204,43 +179,19 @@ async def _bounded(
   """The answer to a request that is taken.
 
   Raises:
-    _Refused: it is not.
+    Refused: it is not.
   """
-  kind = request.headers.get("content-type", "").partition(";")[0].strip()
-  if kind.lower() != "application/json":
-    raise _Refused(415, "content-type: expected application/json")
+  answers.expect_json(request)
   serving, limits = server.current, server.limits
-  batcher = serving.batcher
-  if batcher.coming >= limits.waiting:
-    raise _Refused(503, f"{limits.waiting} requests wait already")
-  batcher.coming += 1
-  try:
-    with server.telemetry.funnel_latency.labels(path).time():
-      async with asyncio.timeout(limits.timeout_s):
-        return await work(serving, await _body(request, limits.body_bytes))
-  except TimeoutError as e:
-    raise _Refused(504, f"no answer within {limits.timeout_s} s") from e
-  except request_reader.RequestError as e:
-    raise _Refused(422, str(e)) from e
-  except starlette.requests.ClientDisconnect as e:
-    raise _Refused(400, "body: cut off") from e
-  except _Refused:
-    raise
-  except Exception as e:
-    _log.exception("a request to %s could not be answered", path)
-    raise _Refused(500, "the server could not answer; see its log") from e
-  finally:
-    batcher.coming -= 1
 
+  async def answer() -> dict[str, Any]:
+    return await work(serving, await answers.body(request, limits.body_bytes))
 
-async def _body(request: fastapi.Request, most: int) -> bytes:
-  """The whole body, unless there is too much of it."""
-  body = bytearray()
-  async for chunk in request.stream():
-    body += chunk
-    if len(body) > most:
-      raise _Refused(413, f"body: expected at most {most} bytes")
-  return bytes(body)
+  with (
+    answers.turn(serving.batcher, limits.waiting),
+    server.telemetry.funnel_latency.labels(path).time(),
+  ):
+    return await answers.within(limits.timeout_s, answer())
 
 
 def _form(number: str, default: int, *objects: str) -> dict[str, Any]:
