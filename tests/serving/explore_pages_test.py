@@ -274,7 +274,9 @@ def test_loading_is_shown(made, shown, monkeypatch):
 LATE = """
 const real = window.fetch, answer = await real("/explore/views/3");
 const asked = new Promise((done) => {
+  window.paths = [];
   window.fetch = (path, options) => {
+    window.paths.push(path);
     if (path !== "/explore/views/3") return real(path, options);
     done();
     return new Promise((come) => { window.come = () => come(answer); });
@@ -299,11 +301,10 @@ def test_last_choice_counts_whatever_comes_first(full):
       "return [...document.querySelectorAll('.ads li')].map((e) => e.id)"
     )
     assert heads == [f"ad-{ad['ad']}" for ad in answer["ads"]]
-    asked = page.script(
-      "return performance.getEntriesByType('resource').map((e) => e.name)"
-    )
-    explained = [name for name in asked if "/explain/" in name]
-    assert {name.split("/")[-2] for name in explained} == {"0", "4"}
+    first = answer["ads"][0]["ad"]
+    asked = page.script("return window.paths")
+    explained = [path for path in asked if "/explain/" in path]
+    assert explained == [f"/explore/explain/4/{first}"]
 
 
 def test_content_of_names_is_no_html(made, shown):
