@@ -29,13 +29,9 @@ def test_weights_are_those_of_the_formula(made):
   found = attention_weights.AttentionWeights(bundle)(view)
   assert list(found) == ["by_image", "by_ids"]
   keys = bundle.images[view.behaviour_images.values]
+  parameters = bundle.arrays(bundle_lib.PARAMETERS)
   expected = [
-    [
-      weight(
-        bundle.arrays(bundle_lib.PARAMETERS), "by_image", key, query, len(keys)
-      )
-      for key in keys
-    ]
+    [weight(parameters, "by_image", key, query, len(keys)) for key in keys]
     for query in bundle.images[view.ad_image]
   ]
   # Float32 sums in another order.

@@ -39,7 +39,7 @@ class Browser:
   """
 
   def __init__(self, driver: httpx.Client, size: tuple[int, int]):
-    width, height = size
+    self.size = width, height = size
     options = {
       "binary": shutil.which("chromium"),
       # Its own sandbox needs rights that test machines do not give.
