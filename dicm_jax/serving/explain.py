@@ -152,7 +152,9 @@ class _Path:
   def _of_pictures(self, kind: Kind, rows: Int[np.ndarray, " n"]) -> _Slots:
     bundle, first = self._bundle, len(self.parts)
     for place, row in enumerate(rows.tolist()):
-      name = bundle.image_keys[row] or "no picture"
+      # Behind the bundle's rows lie pictures that a server was sent.
+      known = row < len(bundle.image_keys)
+      name = (bundle.image_keys[row] or "no picture") if known else "uploaded"
       self.parts.append(Part(kind, "", name, place, 0.0))
     vectors = bundle.images[rows]
     baseline = np.repeat(_mean_picture(bundle)[None], len(rows), axis=0)
