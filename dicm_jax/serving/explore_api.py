@@ -15,10 +15,10 @@ import fastapi
 from fastapi import responses
 from jaxtyping import Float
 import numpy as np
-import starlette.requests
 
 from dicm_jax import errors
 from dicm_jax.data import click_log
+from dicm_jax.serving import answers
 from dicm_jax.serving import explorer as explorer_lib
 from dicm_jax.serving import server as server_lib
 
@@ -48,14 +48,6 @@ HEADERS = {
 Answer = TypeVar("Answer")
 
 
-class _Refused(Exception):
-  """A question that is not answered: a status of HTTP, and why."""
-
-  def __init__(self, status: int, reason: str):
-    super().__init__(reason)
-    self.status, self.reason = status, reason
-
-
 class _Desk:
   """Answers questions, a few at a time."""
 
@@ -70,17 +62,15 @@ class _Desk:
     """What `ask` finds, or why it does not, as JSON."""
     try:
       if self._waiting >= WAITING:
-        raise _Refused(503, "the explorer is busy; try again in a moment")
+        reason = "the explorer is busy; try again in a moment"
+        raise answers.Refused(503, reason, retry_s=1)
       self._waiting += 1
       try:
-        async with asyncio.timeout(TIMEOUT_S):
-          found = await ask()
+        return answers.as_json(await answers.within(TIMEOUT_S, _found(ask)))
       finally:
         self._waiting -= 1
-      return responses.JSONResponse(found)
-    except Exception as e:
-      refused = _refused(e)
-      return responses.JSONResponse({"error": refused.reason}, refused.status)
+    except answers.Refused as e:
+      return e.response()
 
   async def work(self, work: Callable[..., Answer], *args: Any) -> Answer:
     """Does slow work on the explorer's own thread."""
@@ -228,8 +218,9 @@ def _add_own_picture(
     async def ask() -> dict[str, Any]:
       kind = request.headers.get("content-type", "")
       if not kind.lower().startswith("image/"):
-        raise _Refused(415, "content-type: expected that of a picture, image/…")
-      picture = await _body(request, server.limits.body_bytes)
+        reason = "content-type: expected that of a picture, image/…"
+        raise answers.Refused(415, reason)
+      picture = await answers.body(request, server.limits.body_bytes)
       model = await desk.model()
       predicted = await desk.predicted(view, model)
       return await desk.work(
@@ -239,28 +230,17 @@ def _add_own_picture(
     return await desk.answer(ask)
 
 
-async def _body(request: fastapi.Request, most: int) -> bytes:
-  body = bytearray()
-  async for chunk in request.stream():
-    body += chunk
-    if len(body) > most:
-      raise _Refused(413, f"the picture has more than {most >> 10} KiB")
-  return bytes(body)
+async def _found(ask: Callable[[], Awaitable[Answer]]) -> Answer:
+  """What `ask` finds.
 
-
-def _refused(error: Exception) -> _Refused:
-  """What the client is told of an error."""
-  if isinstance(error, _Refused):
-    return error
-  if isinstance(error, explorer_lib.Missing):
-    return _Refused(404, str(error.args[0]))
-  if isinstance(error, explorer_lib.Unable):
-    return _Refused(501, str(error))
-  if isinstance(error, errors.InputError):
-    return _Refused(422, str(error))
-  if isinstance(error, TimeoutError):
-    return _Refused(504, f"no answer within {TIMEOUT_S:.0f} s")
-  if isinstance(error, starlette.requests.ClientDisconnect):
-    return _Refused(400, "the picture was cut off")
-  _log.error("the explorer has failed", exc_info=error)
-  return _Refused(500, "the explorer has failed; see the server's log")
+  Raises:
+    Refused: it is not there, or cannot be had of this model.
+  """
+  try:
+    return await ask()
+  except explorer_lib.Missing as e:
+    raise answers.Refused(404, str(e.args[0])) from e
+  except explorer_lib.Unable as e:
+    raise answers.Refused(501, str(e)) from e
+  except errors.InputError as e:
+    raise answers.Refused(422, str(e)) from e

@@ -174,7 +174,8 @@ def test_known_picture_of_an_unknown_ad_is_ranked(get, made, shown):
   _, probability = read_view(made, shown, number)
   reader = engine.request_reader.RequestReader(made.bundle, Limits())
   request = json.loads(json.dumps(shown.views[number].request))
-  request["candidates"] = [{"image": "7.png"}]
+  place = {"position": request["candidates"][0]["ids"]["position"]}
+  request["candidates"] = [{"image": "7.png", "ids": place}]
   new = reader.read(json.dumps(request).encode()).log
   (expected,) = numpy_scorer.NumpyScorer(made.bundle)(new)
   assert found["predicted"] == pytest.approx(expected, abs=1e-6)

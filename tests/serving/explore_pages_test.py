@@ -229,7 +229,7 @@ def test_what_fails_is_told_kindly_and_can_be_tried_again(
   ):
     page.open(address)
     page.wait("document.querySelector('#why .error')")
-    assert "Sorry: the explorer has failed" in page.text("#why .error")
+    assert "Sorry: the server could not answer" in page.text("#why .error")
     assert "no encoder" in page.text("#own")
     look(page, "failed")
     monkeypatch.setattr(explorer.Explorer, "explain", works)
