@@ -12,8 +12,8 @@ import numpy as np
 from dicm_jax import errors
 from dicm_jax.data import click_log
 from dicm_jax.serving import bundle as bundle_lib
-from dicm_jax.serving import logs, numpy_behaviours, numpy_layers
-from dicm_jax.serving.numpy_layers import Part, reduced
+from dicm_jax.serving import logs, numpy_behaviours, numpy_ids, numpy_layers
+from dicm_jax.serving.numpy_layers import Part
 
 POOLED = ("concat", "max", "mean", "sum")
 ATTENTIVE = ("attentive", "multi_query_attentive")
@@ -76,7 +76,7 @@ class NumpyScorer:
     model = bundle.model
     check(model)
     parameters = bundle.arrays(bundle_lib.PARAMETERS)
-    self._ids, self._layout = bundle.ids, bundle.fields.layout
+    self._ids = numpy_ids.Ids(bundle)
     self._sees_ad = model["images"] in ("both", "ad")
     self._sees_behaviours = model["images"] in ("both", "behaviour")
     self._as_behaviour, self._as_ad = looks(model, bundle.images)
@@ -109,7 +109,7 @@ class NumpyScorer:
     past, shown = log.behaviour_images, slice(0, log.num_samples)
     if self._attention is None or not len(past.values):
       return {}
-    ad = self._ad_side(_Views(log, shown, slice(0, 1)))
+    ad = self._ids.of_ads(log, shown)
     seen = numpy_behaviours.Seen(
       past.values, past.offsets, log.group, log.ad_image, ad
     )
@@ -117,8 +117,9 @@ class NumpyScorer:
 
   def _score(self, views: _Views) -> Float[np.ndarray, " n"]:
     group = views.group
-    ad = self._ad_side(views)
-    parts: list[Part] = [(ad, None), (self._user_side(views), group)]
+    ad = self._ids.of_ads(views.log, views.samples)
+    user = self._ids.of_users(views.log, views.groups)
+    parts: list[Part] = [(ad, None), (user, group)]
     if self._sees_ad or self._sees_behaviours:
       parts += self._pictures(views, ad)
     outputs = self._net(parts)
@@ -126,47 +127,13 @@ class NumpyScorer:
       return numpy_layers.sigmoid(outputs[:, 0])
     return numpy_layers.sigmoid(outputs[:, 1] - outputs[:, 0])
 
-  def _ad_side(self, views: _Views) -> Float[np.ndarray, "n A"]:
-    log, offsets = views.log, self._layout.offsets
-    parts = [
-      self._ids[log.ad_ids[name][views.samples] + offsets[name]]
-      for name in self._layout.ad_fields
-    ]
-    parts += [
-      self._pooled(log.ad_lists[name], views.samples, offsets[name])
-      for name in self._layout.ad_list_fields
-    ]
-    if log.ad_dense is not None:
-      parts.append(log.ad_dense[views.samples])
-    return np.concatenate(parts, axis=1)
-
-  def _user_side(self, views: _Views) -> Float[np.ndarray, "G B"]:
-    log, offsets = views.log, self._layout.offsets
-    parts = [
-      self._pooled(log.user_ids[name], views.groups, offsets[name])
-      for name in self._layout.user_fields
-    ]
-    if log.user_dense is not None:
-      parts.append(log.user_dense[views.groups])
-    if not parts:
-      return np.zeros((views.groups.stop - views.groups.start, 0), np.float32)
-    return np.concatenate(parts, axis=1)
-
-  def _pooled(self, lists: click_log.Jagged, keep: slice, offset: int):
-    """Sum of the vectors of each list, by weight."""
-    values, offsets, span = some(lists, keep)
-    vectors = self._ids[values + offset]
-    if lists.weights is not None:
-      vectors = vectors * lists.weights[span, None]
-    return reduced(np.add, vectors, offsets)
-
   def _pictures(self, views: _Views, ad) -> list[Part]:
     """The ads' pictures, and the behaviours' joined."""
     ad_rows = views.log.ad_image[views.samples]
     parts: list[Part] = [(self._as_ad[ad_rows], None)] if self._sees_ad else []
     if not self._sees_behaviours:
       return parts
-    rows, offsets, _ = some(views.log.behaviour_images, views.groups)
+    rows, offsets, _ = numpy_ids.some(views.log.behaviour_images, views.groups)
     seen = numpy_behaviours.Seen(rows, offsets, views.group, ad_rows, ad)
     if self._attention:
       return [*parts, *((joined, None) for joined in self._attention(seen))]
@@ -180,10 +147,3 @@ def looks(model: dict, images: Float[np.ndarray, "I E"]):
   if model["image_nets"] == "separate":
     return images[:, :width], images[:, width : 2 * width]
   return images[:, :width], images[:, :width]
-
-
-def some(lists: click_log.Jagged, keep: slice):
-  """Values of some lists, where each begins, and their span in all values."""
-  offsets = lists.offsets[keep.start : keep.stop + 1]
-  span = slice(int(offsets[0]), int(offsets[-1]))
-  return lists.values[span], offsets - offsets[0], span

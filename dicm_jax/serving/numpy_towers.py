@@ -11,7 +11,12 @@ import numpy as np
 from dicm_jax import errors
 from dicm_jax.data import click_log
 from dicm_jax.serving import bundle as bundle_lib
-from dicm_jax.serving import numpy_behaviours, numpy_layers, numpy_scorer
+from dicm_jax.serving import (
+  numpy_behaviours,
+  numpy_ids,
+  numpy_layers,
+  numpy_scorer,
+)
 
 _ADS = 4096
 """Ads at a time: bounds the memory."""
@@ -35,7 +40,7 @@ class NumpyTowers:
         f"ads and users have vectors of their own; found {model['name']!r}"
       )
     parameters = bundle.arrays(bundle_lib.PARAMETERS)
-    self._ids, self._layout = bundle.ids, bundle.fields.layout
+    self._ids = numpy_ids.Ids(bundle)
     self._as_behaviour, self._as_ad = numpy_scorer.looks(model, bundle.images)
     self._sees_ad = model["images"] in ("both", "ad")
     self._sees_behaviours = model["images"] in ("both", "behaviour")
@@ -53,14 +58,7 @@ class NumpyTowers:
 
   def users(self, log: click_log.ClickLog) -> Float[np.ndarray, "G T"]:
     """The vector of each page view's user."""
-    groups, offsets = slice(0, log.num_groups), self._layout.offsets
-    parts = [np.zeros((log.num_groups, 0), np.float32)]
-    parts += [
-      self._pooled(log.user_ids[name], groups, offsets[name])
-      for name in self._layout.user_fields
-    ]
-    if log.user_dense is not None:
-      parts.append(log.user_dense)
+    parts = [self._ids.of_users(log, slice(0, log.num_groups))]
     if self._sees_behaviours:
       past, name = log.behaviour_images, self._aggregator
       vectors = self._as_behaviour[past.values]
@@ -68,25 +66,7 @@ class NumpyTowers:
     return self._user_tower([(part, None) for part in parts])
 
   def _ads(self, log: click_log.ClickLog, samples: slice):
-    offsets = self._layout.offsets
-    parts = [
-      self._ids[log.ad_ids[name][samples] + offsets[name]]
-      for name in self._layout.ad_fields
-    ]
-    parts += [
-      self._pooled(log.ad_lists[name], samples, offsets[name])
-      for name in self._layout.ad_list_fields
-    ]
-    if log.ad_dense is not None:
-      parts.append(log.ad_dense[samples])
+    parts = [self._ids.of_ads(log, samples)]
     if self._sees_ad:
       parts.append(self._as_ad[log.ad_image[samples]])
     return self._ad_tower([(part, None) for part in parts])
-
-  def _pooled(self, lists: click_log.Jagged, keep: slice, offset: int):
-    """Sum of the vectors of each list, by weight."""
-    values, offsets, span = numpy_scorer.some(lists, keep)
-    vectors = self._ids[values + offset]
-    if lists.weights is not None:
-      vectors = vectors * lists.weights[span, None]
-    return numpy_layers.reduced(np.add, vectors, offsets)
