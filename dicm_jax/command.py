@@ -15,7 +15,7 @@ from absl import flags
 import absl.logging
 import jax
 
-from dicm_jax import errors, named_configs
+from dicm_jax import errors, named_configs, plugins
 
 _LATE = ("Event loop is closed", "error while reading array index")
 _CONFIG_MODULE = "config_config"
@@ -143,9 +143,11 @@ def start(values: flags.FlagValues) -> None:
     values: with the flags of `define_devices`.
 
   Raises:
-    InputError: a flag is out of range, or the processes do not meet.
+    InputError: a flag is out of range, a plugin fails, or the processes do not
+      meet.
   """
   start_logs()
+  plugins.load()
   if values.cpu_devices < 0:
     raise errors.InputError(
       f"--cpu_devices: expected >= 0, found {values.cpu_devices}"

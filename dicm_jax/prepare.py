@@ -57,7 +57,8 @@ from dicm_jax.model import backbone
 
 _log = logging.getLogger("dicm_jax.prepare")  # Also when run as __main__.
 
-FORMATS = ("table", "xdl", *datasets.KNOWN)
+FORMATS = ("table", "xdl")
+"""Besides those of `datasets.KNOWN`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,8 +143,9 @@ def _check_pairs(options: Options) -> None:
 
 def read_events(options: Options) -> source.Events:
   """The log that the options name, its files listed but not yet read."""
-  if options.format not in FORMATS:
-    raise errors.unknown_name("--format", options.format, FORMATS)
+  known = (*FORMATS, *datasets.KNOWN)
+  if options.format not in known:
+    raise errors.unknown_name("--format", options.format, known)
   if not options.samples.exists():
     raise errors.InputError(f"--samples: {options.samples} does not exist")
   bad = source.Bad(options.on_bad)
@@ -379,7 +381,9 @@ def _options(values: flags.FlagValues) -> Options:
 def run() -> None:
   """Runs the command."""
   text = flags.DEFINE_string
-  text("format", "table", f"Of the log: {', '.join(FORMATS)}.")
+  text(
+    "format", "table", f"Of the log: {', '.join([*FORMATS, *datasets.KNOWN])}."
+  )
   text("samples", "", "The log: a file, or a folder of files.")
   text("out", "", "Folder of the data set: new, or one that was begun.")
   text("images", "", "Pictures: a folder, tar or Parquet files.")

@@ -6,27 +6,38 @@ zeros.
 """
 
 from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 from flax import nnx
+from jaxtyping import Array, Float
 
 from dicm_jax.model import attention, pooling, simtier
-from dicm_jax.model.behaviours import Widths
+from dicm_jax.model.behaviours import Behaviours, Queries, Widths
 
-Aggregator = (
-  attention.Attentive
-  | attention.MultiQueryAttentive
-  | attention.TargetAttention
-  | pooling.Pooled
-  | simtier.SimTier
-)
 
-_COMPARING: dict[str, Callable[..., Aggregator]] = {
+@runtime_checkable
+class Aggregator(Protocol):
+  """A module that joins behaviours."""
+
+  width: int
+  """Of what comes out."""
+
+  def __call__(
+    self, behaviours: Behaviours, queries: Queries
+  ) -> Float[Array, "b _"]: ...
+
+
+COMPARING: dict[str, Callable[..., Aggregator]] = {
   "attentive": attention.Attentive,
   "multi_query_attentive": attention.MultiQueryAttentive,
   "simtier": simtier.SimTier,
   "target_attention": attention.TargetAttention,
 }
-NAMES = (*pooling.JOINS, *_COMPARING)
+"""Those that compare behaviours with the ad."""
+
+
+def names() -> tuple[str, ...]:
+  return (*pooling.JOINS, *COMPARING)
 
 
 def make(
@@ -35,7 +46,7 @@ def make(
   """Builds an aggregator.
 
   Args:
-    name: one of NAMES.
+    name: one of `names`.
     widths: of the vectors that come in.
     normalize: how the paper's attention weights are scaled, a key of
       attention.NORMALIZE.
@@ -43,4 +54,4 @@ def make(
   """
   if name in pooling.JOINS:
     return pooling.Pooled(widths, join=name)
-  return _COMPARING[name](widths, normalize=normalize, rngs=rngs)
+  return COMPARING[name](widths, normalize=normalize, rngs=rngs)

@@ -21,7 +21,7 @@ class ModelConfig:
   images: str
   """Which image fields join the ID fields: both, ad, behaviour or none."""
   aggregator: str
-  """How behaviour image vectors are joined, one of aggregators.NAMES."""
+  """How behaviour image vectors are joined, one of aggregators.names."""
   normalize: str
   """How attention weights are scaled, a key of attention.NORMALIZE."""
   id_width: int
@@ -54,7 +54,7 @@ class ModelConfig:
 
   def __post_init__(self):
     self._check_name("images", IMAGES)
-    self._check_name("aggregator", aggregators.NAMES)
+    self._check_name("aggregator", aggregators.names())
     self._check_name("normalize", attention.NORMALIZE)
     self._check_name("frozen_head", FROZEN_HEADS)
     self._check_name("image_nets", IMAGE_NETS)
