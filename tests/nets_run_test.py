@@ -58,7 +58,7 @@ def test_structure_trains_on_a_mesh_as_on_one_device(structure, training):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  "aggregator", sorted({*aggregators.NAMES} - {"multi_query_attentive"})
+  "aggregator", sorted({*aggregators.names()} - {"multi_query_attentive"})
 )  # The default, so the nets above have it.
 def test_aggregator_trains_on_a_mesh_as_on_one_device(aggregator):
   head = 6 if aggregator in NEEDS_HEAD else 0

@@ -8,16 +8,14 @@ from collections.abc import Sequence
 import copy
 import dataclasses
 
-import jax
 from jaxtyping import Float
 import numpy as np
 
-from dicm_jax import errors
 from dicm_jax.data import batch as batch_lib
 from dicm_jax.data import click_log, device_slice
 from dicm_jax.data import room as room_lib
+from dicm_jax.serving import artifact, logs, net_inputs
 from dicm_jax.serving import bundle as bundle_lib
-from dicm_jax.serving import logs, net_inputs
 
 _SAMPLES = 4096
 """Samples of a call where no ladder says."""
@@ -48,18 +46,10 @@ class ArtifactScorer:
   name = "artifact"
 
   def __init__(self, bundle: bundle_lib.Bundle, ladder: Sequence[Sizes] = ()):
-    path = bundle.folder / bundle_lib.NET
-    try:
-      exported = jax.export.deserialize(bytearray(path.read_bytes()))
-    # A damaged flatbuffer raises whatever its reader stumbles over.
-    except Exception as e:
-      raise errors.InputError(
-        f"{path}: cannot be read by this version of JAX: {e!r}"
-      ) from e
     self._ids, self._images = bundle.ids, bundle.images
     self._layout = bundle.fields.layout
     self._specs = net_inputs.specs(bundle.fields, bundle.manifest["widths"])
-    self._call = jax.jit(exported.call)
+    self._call = artifact.read(bundle, bundle_lib.NET)
     self._ladder = tuple(ladder)
     for sizes in self._ladder:
       self._call(self._zeros(sizes)).block_until_ready()

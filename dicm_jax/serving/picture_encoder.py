@@ -1,10 +1,9 @@
 """The frozen encoder of a bundle at work, by JAX."""
 
-import jax
 from jaxtyping import Float, UInt8
 import numpy as np
 
-from dicm_jax import errors
+from dicm_jax.serving import artifact
 from dicm_jax.serving import bundle as bundle_lib
 
 
@@ -21,15 +20,7 @@ class PictureEncoder:
   """
 
   def __init__(self, bundle: bundle_lib.Bundle, chunk: int):
-    path = bundle.folder / bundle_lib.ENCODER
-    try:
-      exported = jax.export.deserialize(bytearray(path.read_bytes()))
-    # A damaged flatbuffer raises whatever its reader stumbles over.
-    except Exception as e:
-      raise errors.InputError(
-        f"{path}: cannot be read by this version of JAX: {e!r}"
-      ) from e
-    self._chunk, self._call = chunk, jax.jit(exported.call)
+    self._chunk, self._call = chunk, artifact.read(bundle, bundle_lib.ENCODER)
     size = bundle.manifest["encoder"]["pictures"]["size"]
     self(np.zeros((1, size, size, 3), np.uint8))
 

@@ -15,7 +15,7 @@ HOW = "run `python -m benchmarks.parameters` and copy what it prints"
 
 def test_every_net_and_aggregator_has_a_line():
   assert set(parameters.NETS) == set(nets.NETS)
-  assert set(parameters.AGGREGATORS) == set(aggregators.NAMES)
+  assert set(parameters.AGGREGATORS) == set(aggregators.names())
 
 
 @pytest.mark.slow

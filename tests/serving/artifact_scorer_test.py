@@ -105,7 +105,7 @@ def test_network_of_config_scores_as_evaluation_does(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("aggregator", aggregators.NAMES)
+@pytest.mark.parametrize("aggregator", aggregators.names())
 def test_aggregator_scores_as_evaluation_does(
   aggregator, tmp_path, monkeypatch
 ):
