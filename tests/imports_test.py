@@ -46,7 +46,7 @@ def test_data_knows_no_jax():
     assert not roots & {"jax", "flax", "optax"}, file.name
 
 
-def test_serving_reads_data_alone_and_jax_in_two_files():
+def test_serving_reads_data_alone_and_jax_in_one_file():
   for file in sorted((PACKAGE / "serving").rglob("*.py")):
     names = imported_modules(file)
     ours = {n for n in names if n.startswith("dicm_jax")}
@@ -54,8 +54,7 @@ def test_serving_reads_data_alone_and_jax_in_two_files():
     assert {n for n in ours if not n.startswith(inner)} <= LEAVES, file.name
     roots = {name.split(".")[0] for name in names}
     knows = bool(roots & {"jax", "flax"})
-    names_jax = ("artifact_scorer.py", "picture_encoder.py")
-    assert knows == (file.name in names_jax), file.name
+    assert knows == (file.name == "artifact.py"), file.name
 
 
 def test_model_knows_no_mesh():

@@ -5,8 +5,9 @@ Nothing here unpickles: a weights file can be wrong, but it cannot run code.
 
 from collections.abc import Iterator, Mapping, Sequence
 import contextlib
+import io
 import pathlib
-from typing import IO, Any
+from typing import Any
 import zipfile
 
 import h5py
@@ -85,7 +86,7 @@ class Archive(Mapping[str, "_Array"]):
   np.load makes room for what the archive says it holds, however much that is.
   """
 
-  def __init__(self, file: IO[bytes]):
+  def __init__(self, file: io.BufferedIOBase):
     self._zip = zipfile.ZipFile(file)
     self._names = {
       name.removesuffix(".npy"): name for name in self._zip.namelist()
@@ -112,7 +113,7 @@ class _Array:
         raise ValueError(f"{name}: an array of unknown version {version}")
       self.shape, _, self.dtype = _HEADS[version](file)
 
-  def _open(self) -> IO[bytes]:
+  def _open(self) -> io.BufferedIOBase:
     method = self._zip.getinfo(self._name).compress_type
     if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
       raise ValueError(f"{self._name}: expected deflate, found method {method}")

@@ -81,7 +81,7 @@ def vectors_of(
   return embed(features)
 
 
-def _bfloat16(x: Float[np.ndarray, "n F"]) -> Float[np.ndarray, "n F"]:
+def _bfloat16(x: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
   """The nearest numbers of bfloat16, ties to even.
 
   >>> _bfloat16(np.array([1.00390625, 1.01171875, -3.0], np.float32)).tolist()
