@@ -20,6 +20,7 @@ COMMANDS = {
   "evaluate": Command(
     "dicm_jax.evaluate", "figures of a run, or of one against another"
   ),
+  "report": Command("dicm_jax.report", "a page about a run, or about several"),
   "export": Command("dicm_jax.export", "a run as a bundle that scores alone"),
   "serve": Command("dicm_jax.serve", "a server of a bundle's scores"),
   "explain": Command("dicm_jax.explain", "what drove a score of a bundle"),
