@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import io
 import pathlib
-from typing import Any
+from typing import Any, cast
 import zipfile
 
 import h5py
@@ -117,7 +117,8 @@ class _Array:
     method = self._zip.getinfo(self._name).compress_type
     if method not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
       raise ValueError(f"{self._name}: expected deflate, found method {method}")
-    return self._zip.open(self._name)
+    # typing.IO, which is declared, is no class of it.
+    return cast(io.BufferedIOBase, self._zip.open(self._name))
 
   def __array__(self, dtype=None, copy=None) -> np.ndarray:
     with self._open() as file:
