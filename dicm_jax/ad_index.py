@@ -20,13 +20,12 @@ from typing import Any
 from absl import app, flags
 
 from dicm_jax import (
+  bundle_data,
   command,
   errors,
-  experiment,
   hnsw,
   out_folder,
 )
-from dicm_jax import config as config_lib
 from dicm_jax.data import ads as ads_lib
 from dicm_jax.data import click_log, files, vectors
 from dicm_jax.serving import bundle as bundle_lib
@@ -64,7 +63,7 @@ def build(
   out_folder.check_free(out)
   bundle, context = bundle_lib.read(export), context or {}
   towers = matching.Towers(bundle, Limits())
-  known = _read_ads(ads) if ads else of_data(bundle, data_of(bundle))
+  known = _read_ads(ads) if ads else of_data(bundle, _data(bundle))
   try:
     _check_keys(bundle, known, context)
     values = towers.ads(known, context)
@@ -172,20 +171,11 @@ def key_of(ad: shared_request.Ad) -> str:
   )
 
 
-def data_of(bundle: bundle_lib.Bundle) -> click_log.Dataset:
-  """The data set that a bundle's run was trained on.
-
-  Raises:
-    InputError: it cannot be read, or has changed since.
-  """
-  path = bundle.manifest["config"]["data"]["path"]
-  data = experiment.load_data(config_lib.Data(path=path))
-  if data.digest != bundle.manifest["data_digest"]:
-    raise errors.InputError(
-      f"{path or 'the sample'}: the data have changed since {bundle.folder} "
-      "was exported; give the ads by --ads"
-    )
-  return data
+def _data(bundle: bundle_lib.Bundle) -> click_log.Dataset:
+  try:
+    return bundle_data.of(bundle)
+  except errors.InputError as e:
+    raise errors.InputError(f"{e}; give the ads by --ads") from e
 
 
 def of_data(

@@ -1,6 +1,6 @@
 """Configs as trees of values: made, checked, flattened, compared."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 import dataclasses
 import hashlib
 import json
@@ -126,15 +126,18 @@ def _dotted(kind, prefix: str = "") -> list[str]:
 
 def flatten(config: Any) -> dict[str, Any]:
   """All values by dotted key, e.g. {'train.steps': 1000}."""
+  return dict(by_dotted_key(dataclasses.asdict(config)))
 
-  def walk(prefix: str, tree: Mapping[str, Any]):
-    for key, value in tree.items():
-      if isinstance(value, Mapping):
-        yield from walk(f"{prefix}{key}.", value)
-      else:
-        yield prefix + key, value
 
-  return dict(walk("", dataclasses.asdict(config)))
+def by_dotted_key(
+  tree: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any]]:
+  """Values of nested mappings."""
+  for key, value in tree.items():
+    if isinstance(value, Mapping):
+      yield from by_dotted_key(value, f"{prefix}{key}.")
+    else:
+      yield prefix + key, value
 
 
 def to_json(config: Any) -> str:

@@ -18,13 +18,12 @@ from jaxtyping import Int
 import numpy as np
 
 from dicm_jax import (
+  bundle_data,
   command,
   contact_sheet,
   errors,
-  experiment,
   out_folder,
 )
-from dicm_jax import config as config_lib
 from dicm_jax.data import click_log, files
 from dicm_jax.serving import bundle as bundle_lib
 from dicm_jax.serving import example, explore_folder
@@ -66,14 +65,7 @@ def write(
   """
   out_folder.check_free(out)
   bundle = bundle_lib.read(export)
-  config = config_lib.from_dict(bundle.manifest["config"])
-  data = experiment.load_data(config.data)
-  expected = bundle.manifest["data_digest"]
-  if data.digest != expected:
-    raise errors.InputError(
-      f"{export}: was trained on data {expected[:8]}, found "
-      f"{data.digest[:8]} in {config.data.path or 'the built-in sample'}"
-    )
+  data = bundle_data.of(bundle)
   groups = chosen(data.test, views)
   if not len(groups):
     raise errors.InputError(

@@ -19,8 +19,8 @@ from absl import app, flags
 from jaxtyping import Float, Int
 import numpy as np
 
-from dicm_jax import ad_index, command, errors, funnel_figures
-from dicm_jax.data import click_log, history, sample
+from dicm_jax import ad_index, bundle_data, command, errors, funnel_figures
+from dicm_jax.data import click_log, sample
 from dicm_jax.data.simulator import click_model
 from dicm_jax.serving import engine as engine_lib
 from dicm_jax.serving import logs, matching, shared_request
@@ -61,7 +61,7 @@ class Stages:
   def rank(
     self, user: click_log.ClickLog, rows: Int[np.ndarray, " n"]
   ) -> Int[np.ndarray, " n"]:
-    score = self.engine.scorer(of_user(self.ads, rows, user))
+    score = self.engine.scorer(logs.shown(self.ads, rows, user))
     return rows[np.argsort(-score, kind="stable")]
 
 
@@ -127,31 +127,6 @@ def _ranked(stages: Stages, user: click_log.ClickLog):
     funnel_figures.TRUTH: truth,
   }
   return rows, np.diff(times)
-
-
-def of_user(
-  ads: click_log.ClickLog, rows: Int[np.ndarray, " n"], user: click_log.ClickLog
-) -> click_log.ClickLog:
-  """A page view of one user that shows some ads.
-
-  Args:
-    ads: a page view that shows all.
-    rows: which of its samples.
-    user: a page view of the user.
-  """
-  lists = {k: history.take(v, rows) for k, v in ads.ad_lists.items()}
-  return click_log.ClickLog(
-    user_ids=user.user_ids,
-    ad_ids={name: ids[rows] for name, ids in ads.ad_ids.items()},
-    ad_lists=lists,
-    user_dense=user.user_dense,
-    ad_dense=None if ads.ad_dense is None else ads.ad_dense[rows],
-    behaviour_images=user.behaviour_images,
-    ad_image=ads.ad_image[rows],
-    label=np.zeros(len(rows), np.float32),
-    group=np.zeros(len(rows), np.int64),
-    user=user.user,
-  )
 
 
 def true_probabilities(
@@ -230,7 +205,7 @@ def run(values: flags.FlagValues) -> dict[str, Any]:
       f"--k: expected at most --prerank_k={values.prerank_k}, found {values.k}"
     )
   stages = stages_of(funnel, engine)
-  data = ad_index.data_of(engine.bundle)
+  data = bundle_data.of(engine.bundle)
   page_views = drawn(data.test.num_groups, values.page_views)
   found = rankings(stages, data.test, page_views)
   out = funnel_figures.figures(

@@ -44,7 +44,7 @@ def test_user_is_shown_other_ads_as_the_log_shows_its_own(made, stages):
   group = 7
   user = logs.part(made.log, slice(group, group + 1))
   rows = np.arange(user.num_samples)[::-1]
-  asked = funnel.of_user(user, rows, user)
+  asked = logs.shown(user, rows, user)
   wanted = made.probability[made.log.group == group]
   # Float32 sums in another order.
   np.testing.assert_allclose(
@@ -60,9 +60,7 @@ def test_each_stage_orders_what_the_one_before_left(made, stages):
   for i, group in enumerate(views.tolist()):
     of = {name: rows[i] for name, rows in found.rows.items()}
     user = logs.part(made.log, slice(group, group + 1))
-    every = stages.engine.scorer(
-      funnel.of_user(stages.ads, np.arange(count), user)
-    )
+    every = stages.engine.scorer(logs.shown(stages.ads, np.arange(count), user))
     np.testing.assert_array_equal(
       of["rank alone"], np.argsort(-every, kind="stable")
     )

@@ -1,11 +1,11 @@
 """What a run has written into its folder, read back as plain values."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 import json
 import pathlib
 from typing import Any, NamedTuple
 
-from dicm_jax import errors, workdir
+from dicm_jax import config_tree, errors, workdir
 
 
 class Run(NamedTuple):
@@ -36,7 +36,7 @@ def read(folder: pathlib.Path, name: str) -> Run:
     )
   return Run(
     name=name,
-    config=dict(_flat(_json(folder / workdir.CONFIG))),
+    config=dict(config_tree.by_dotted_key(_json(folder / workdir.CONFIG))),
     curve=_lines(folder / workdir.METRICS),
     figures=_json(folder / workdir.EVAL),
     slices=_json(folder / workdir.SLICES),
@@ -53,14 +53,6 @@ def names(folders: Sequence[pathlib.Path]) -> list[str]:
   short = [folder.resolve().name for folder in folders]
   alike = len(set(short)) < len(short)
   return [str(folder) for folder in folders] if alike else short
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-  for key, value in tree.items():
-    if isinstance(value, dict):
-      yield from _flat(value, f"{prefix}{key}.")
-    else:
-      yield prefix + key, value
 
 
 def _json(path: pathlib.Path) -> dict[str, Any]:

@@ -41,20 +41,19 @@ def follow(
     folders: in which deltas lie, each a folder of its own.
   """
   waiting, refused = _waiting(bundle, folders)
-  taken = []
-  while waiting:
-    now = delta_lib.contents(bundle)
-    fit = [one for one in waiting if one.manifest.get("since") == now]
-    if not fit:
-      break
-    waiting.remove(fit[0])
+  taken: list[str] = []
+  now = delta_lib.contents(bundle) if waiting else ""
+  while fit := [one for one in waiting if one.manifest.get("since") == now]:
+    one = fit[0]
+    waiting.remove(one)
     try:
-      bundle = delta_lib.follow(bundle, fit[0])
-      taken.append(str(fit[0].folder))
+      bundle = delta_lib.follow(bundle, one)
+      now = one.manifest["result"]  # It was compared with what came of it.
+      taken.append(str(one.folder))
     except errors.InputError as e:
-      refused[str(fit[0].folder)] = str(e)
+      refused[str(one.folder)] = str(e)
   for one in waiting:
-    said, now = one.manifest.get("since"), delta_lib.contents(bundle)
+    said = one.manifest.get("since")
     refused[str(one.folder)] = (
       f"{one.folder}: since: the delta is for {said}, here is {now}"
     )

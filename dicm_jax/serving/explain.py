@@ -13,7 +13,7 @@ import numpy as np
 from dicm_jax import errors
 from dicm_jax.data import click_log
 from dicm_jax.serving import bundle as bundle_lib
-from dicm_jax.serving import path_sums, what_if
+from dicm_jax.serving import logs, path_sums, what_if
 
 Kind = Literal["behaviour", "picture", "id"]
 _CERTAIN = 1e-7
@@ -79,7 +79,7 @@ def explain(
     raise errors.InputError(
       f"ad: expected 0 to {log.num_samples - 1}, found {ad}"
     )
-  path = _Path(bundle, engine, what_if.repeated(log, ad, 1))
+  path = _Path(bundle, engine, logs.shown(log, np.array([ad]), log))
   found = path_sums.shares(path, len(path.parts))
   parts = [
     part._replace(share=share)

@@ -15,6 +15,7 @@ from dicm_jax.serving import (
   attention_weights,
   explain,
   explore_folder,
+  numpy_layers,
   occlusion,
   request_reader,
   what_if,
@@ -98,7 +99,7 @@ class Model:
     self, vector: Float[np.ndarray, " E"], besides: int = -1
   ) -> list[dict[str, Any]]:
     """The pictures of the folder whose vectors have the largest cosine."""
-    similarity = self._unit @ _unit(vector[None])[0]
+    similarity = self._unit @ numpy_layers.unit(vector[None])[0]
     similarity[self._row < 0] = -np.inf
     if besides >= 0:
       similarity[besides] = -np.inf
@@ -125,7 +126,7 @@ class Model:
 
   @functools.cached_property
   def _unit(self) -> Float[np.ndarray, "p E"]:
-    return _unit(self.bundle.images[np.maximum(self._row, 0)])
+    return numpy_layers.unit(self.bundle.images[np.maximum(self._row, 0)])
 
 
 class Explorer:
@@ -403,8 +404,3 @@ def _embed(model: Model) -> occlusion.Embed:
       "exported with"
     )
   return model.embed
-
-
-def _unit(vectors: Float[np.ndarray, "n E"]) -> Float[np.ndarray, "n E"]:
-  length = np.linalg.norm(vectors, axis=1, keepdims=True)
-  return vectors / np.maximum(length, 1e-12)

@@ -67,8 +67,7 @@ class ImageEmbedder:
     scaled *= found["standard.inverse_stddev"]
     parts = [net([(scaled, None)]) for net in self._nets]
     if self._model["frozen_width"] and self._model["frozen_head"] == "stored":
-      length = np.linalg.norm(features, axis=1, keepdims=True)
-      parts.append(features / np.maximum(length, 1e-9))
+      parts.append(numpy_layers.unit(features))
     elif "standard.whiten" in found:
       parts.append(scaled @ found["standard.whiten"])
     return np.concatenate(parts, axis=1).astype(np.float32)

@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Int
 import numpy as np
 
-from dicm_jax.data import click_log
+from dicm_jax.data import click_log, history
 
 
 def blocks(log: click_log.ClickLog, most: int) -> Iterator[slice]:
@@ -37,6 +37,31 @@ def part(log: click_log.ClickLog, groups: slice) -> click_log.ClickLog:
     lists_of_samples=lambda lists: _cut(lists[0], samples),
     lists_of_groups=lambda lists: _cut(lists[0], groups),
     group=log.group[samples] - groups.start,
+  )
+
+
+def shown(
+  ads: click_log.ClickLog, rows: Int[np.ndarray, " n"], user: click_log.ClickLog
+) -> click_log.ClickLog:
+  """A page view of one user that shows some ads, some more than once perhaps.
+
+  Args:
+    ads: a page view that shows all.
+    rows: which of its samples.
+    user: a page view of the user.
+  """
+  lists = {k: history.take(v, rows) for k, v in ads.ad_lists.items()}
+  return click_log.ClickLog(
+    user_ids=user.user_ids,
+    ad_ids={name: ids[rows] for name, ids in ads.ad_ids.items()},
+    ad_lists=lists,
+    user_dense=user.user_dense,
+    ad_dense=None if ads.ad_dense is None else ads.ad_dense[rows],
+    behaviour_images=user.behaviour_images,
+    ad_image=ads.ad_image[rows],
+    label=np.zeros(len(rows), np.float32),
+    group=np.zeros(len(rows), np.int64),
+    user=user.user,
   )
 
 

@@ -7,6 +7,8 @@ neighbours among ads that were clicked.
 from jaxtyping import Float
 import numpy as np
 
+from dicm_jax.serving.numpy_layers import unit
+
 NEIGHBOURS = 10
 
 
@@ -33,13 +35,9 @@ def id_vectors(
   [[3.0]]
   """
   centre = known.mean(axis=0)
-  near = _unit(pictures - centre) @ _unit(known - centre).T
+  near = unit(pictures - centre) @ unit(known - centre).T
   count = min(count, len(known))
   nearest = np.argpartition(-near, count - 1, axis=1)[:, :count]
   weight = np.maximum(np.take_along_axis(near, nearest, axis=1), 0) + 1e-6
   weight /= weight.sum(axis=1, keepdims=True)
   return np.einsum("nk,nkd->nd", weight, ids[nearest]).astype(ids.dtype)
-
-
-def _unit(x: Float[np.ndarray, "n E"]) -> Float[np.ndarray, "n E"]:
-  return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)

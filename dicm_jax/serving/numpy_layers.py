@@ -25,6 +25,12 @@ def sigmoid(x: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
   return np.where(x >= 0, 1, small) / (1 + small)
 
 
+def unit(vectors: Float[np.ndarray, "n E"]) -> Float[np.ndarray, "n E"]:
+  """Vectors of length 1 in the same directions; zeros stay zeros."""
+  length = np.linalg.norm(vectors, axis=1, keepdims=True)
+  return vectors / np.maximum(length, 1e-9)
+
+
 def _prelu(p: Parameters, name: str, x: np.ndarray) -> np.ndarray:
   below = np.minimum(x, 0)
   below *= p[f"{name}.slope"] - np.float32(1)

@@ -73,7 +73,7 @@ def ad_pictures(
   past = log.behaviour_images
   seen, own = np.unique(past.values, return_inverse=True)
   images = np.concatenate([bundle.images[seen], vectors]).astype(np.float32)
-  asked = repeated(log, ad, len(vectors))
+  asked = logs.shown(log, np.full(len(vectors), ad), log)
   if not known:
     asked = _unknown(bundle, asked)
   asked = dataclasses.replace(
@@ -82,38 +82,6 @@ def ad_pictures(
     ad_image=len(seen) + np.arange(len(vectors)),
   )
   return scorer(dataclasses.replace(bundle, images=images), engine)(asked)
-
-
-def repeated(
-  log: click_log.ClickLog, ad: int, count: int
-) -> click_log.ClickLog:
-  """One page view that shows one of its ads many times."""
-  # An ad of a page view with one ad is cut as a page view of its own.
-  alone = dataclasses.replace(
-    log,
-    ad_ids={name: rows[[ad]] for name, rows in log.ad_ids.items()},
-    ad_lists={name: _list(one, ad) for name, one in log.ad_lists.items()},
-    ad_dense=None if log.ad_dense is None else log.ad_dense[[ad]],
-    ad_image=log.ad_image[[ad]],
-    label=log.label[[ad]],
-    group=np.zeros(1, np.int64),
-  )
-  many = logs.joined([alone] * count)
-  return dataclasses.replace(
-    many,
-    user_ids=log.user_ids,
-    user_dense=log.user_dense,
-    behaviour_images=log.behaviour_images,
-    group=np.zeros(count, np.int64),
-    user=log.user,
-  )
-
-
-def _list(lists: click_log.Jagged, number: int) -> click_log.Jagged:
-  span = slice(*lists.offsets[number : number + 2].tolist())
-  weights = None if lists.weights is None else lists.weights[span]
-  values = lists.values[span]
-  return click_log.Jagged(values, np.array([0, len(values)]), weights)
 
 
 def _unknown(

@@ -186,20 +186,11 @@ def test_requests_go_on_while_a_delta_is_taken(made, place, written):
   body = json.dumps(made.bundle.example()).encode()
 
   async def work(client):
-    answers, done = [], asyncio.Event()
-
-    async def ask():
-      while not done.is_set():
-        answer = await client.post("/score", content=body, headers=http.JSON)
-        answers.append(answer)
-
-    asking = [asyncio.create_task(ask()) for _ in range(4)]
-    await asyncio.sleep(0.05)
-    put(place, written)
-    taken = (await client.post("/reload")).json()["taken"]
-    await asyncio.sleep(0.05)
-    done.set()
-    await asyncio.gather(*asking)
+    async with http.asked_meanwhile(client, body) as answers:
+      await asyncio.sleep(0.05)
+      put(place, written)
+      taken = (await client.post("/reload")).json()["taken"]
+      await asyncio.sleep(0.05)
     return taken, answers
 
   taken, answers = http.with_client(server, work)

@@ -1,7 +1,8 @@
 """Requests to an application in this process."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+import contextlib
 import json
 import pathlib
 from typing import Any, TypeVar
@@ -48,6 +49,24 @@ def post(server: server_lib.Server, body: Any, **options) -> httpx.Response:
       "/score", content=plain, **{"headers": JSON} | options
     ),
   )
+
+
+@contextlib.asynccontextmanager
+async def asked_meanwhile(
+  client: httpx.AsyncClient, body: bytes
+) -> AsyncIterator[list[httpx.Response]]:
+  """Four at a time ask for scores until the block ends; gives their answers."""
+  answers: list[httpx.Response] = []
+  done = asyncio.Event()
+
+  async def ask() -> None:
+    while not done.is_set():
+      answers.append(await client.post("/score", content=body, headers=JSON))
+
+  asking = [asyncio.create_task(ask()) for _ in range(4)]
+  yield answers
+  done.set()
+  await asyncio.gather(*asking)
 
 
 def get(server: server_lib.Server, path: str) -> httpx.Response:

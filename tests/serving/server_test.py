@@ -44,21 +44,12 @@ def test_requests_go_on_while_bundles_are_exchanged(made, place, tmp_path):
   body = json.dumps(made.bundle.example()).encode()
 
   async def work(client):
-    answers, done = [], asyncio.Event()
-
-    async def ask():
-      while not done.is_set():
-        answer = await client.post("/score", content=body, headers=http.JSON)
-        answers.append(answer)
-
-    asking = [asyncio.create_task(ask()) for _ in range(4)]
-    for folder in folders:
-      put(place, folder)
-      taken = (await client.post("/reload")).json()["taken"]
-      assert taken
-      await asyncio.sleep(0.1)
-    done.set()
-    await asyncio.gather(*asking)
+    async with http.asked_meanwhile(client, body) as answers:
+      for folder in folders:
+        put(place, folder)
+        taken = (await client.post("/reload")).json()["taken"]
+        assert taken
+        await asyncio.sleep(0.1)
     return answers
 
   answers = http.with_client(server, work)
